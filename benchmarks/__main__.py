@@ -1,0 +1,92 @@
+"""`python -m benchmarks`: measure, print tables, store JSON and, on request, RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from . import machine, report
+from .check import check
+from .harness import Workload, run
+from .problem import PROBLEMS
+from .workloads import WORKLOADS, select
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    options = arguments()
+    workloads = [adjusted(w, options) for w in select(options.only or [])]
+    if options.list:
+        print("\n".join(f"{w.name:22s} {w.title}" for w in workloads))
+        return
+    if options.check:
+        verdicts = [check(w) for w in workloads if w.name in PROBLEMS]
+        raise SystemExit(not all(verdicts))
+    results = measure(workloads, options.quiet_wait)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(results) + "\n")
+    print(f"written: {options.json}")
+    if options.markdown:
+        options.markdown.write_text(report.markdown(results))
+        print(f"written: {options.markdown}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    groups = sorted({w.group or w.name for w in WORKLOADS})
+    parser.add_argument(
+        "--only", action="append", metavar="NAME",
+        help=f"a workload or group ({', '.join(groups)}); repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers", metavar="A,B", help="only peers whose names contain one of these"
+    )
+    parser.add_argument("--rounds", type=int, help="turns of every peer in a repeat")
+    parser.add_argument("--repeats", type=int, help="repeats with fresh processes")
+    parser.add_argument("--quick", action="store_true", help="one repeat, two rounds, small turns")
+    parser.add_argument(
+        "--quiet-wait", type=float, default=60.0, metavar="S",
+        help="seconds that a repeat may wait for a quiet machine (60)",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="compare first losses; time nothing")
+    parser.add_argument("--list", action="store_true", help="list the workloads")
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "results.json")
+    parser.add_argument(
+        "--markdown", type=Path, nargs="?", const=HERE / "RESULTS.md", metavar="FILE",
+        help="also write RESULTS.md, or FILE",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def adjusted(workload: Workload, options: argparse.Namespace) -> Workload:
+    """The workload with what the command line says about peers, rounds and repeats."""
+    if options.peers:
+        wanted = options.peers.split(",")
+        kept = tuple(p for p in workload.peers if any(name in p.name for name in wanted))
+        workload = replace(workload, peers=kept)
+    if options.quick:
+        samples = max(1, workload.samples // 4)
+        workload = replace(workload, rounds=min(2, workload.rounds), repeats=1, samples=samples)
+    return replace(
+        workload,
+        rounds=options.rounds or workload.rounds,
+        repeats=options.repeats or workload.repeats,
+    )
+
+
+def measure(workloads: list[Workload], quiet_wait: float) -> dict:
+    """Run the workloads, printing each table as soon as it is there."""
+    results = {"machine": machine.describe(), "workloads": []}
+    print(json.dumps(results["machine"], indent=1))
+    for workload in workloads:
+        outcome = report.record(run(workload, quiet_wait))
+        print(f"\n{report.plain(outcome)}", flush=True)
+        results["workloads"].append(outcome)
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`compile`: a function of NumPy arrays as a plan for each set of shapes that it meets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from fallline.compile.plan import Plan
+from fallline.core import tree
+from fallline.core.graph import Graph, is_static, trace
+from fallline.core.spec import Spec, spec_of
+from fallline.core.trace import Tracer
+
+
+class Compiled:
+    """A compiled function. Call it as the original; arguments by keyword must be static.
+
+    It traces once per structure, shapes and types of its arguments. Python numbers are dynamic: another value costs nothing. Bools, strings and None are
+    static: another value is another plan. On traced arguments (inside `grad`, say) it steps aside and the original runs.
+    """
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        if not callable(f):
+            raise TypeError(f"compile: needs a function; got {type(f).__name__}.")
+        update_wrapper(self, f)
+        self.function = f
+        self._plans: dict[Any, Plan] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        leaves, structure = tree.flatten(list(args))
+        if any(leaf.__class__ is Tracer for leaf in leaves):
+            return self.function(*args, **static)
+        plan, values = self._plan(leaves, structure, args, static)
+        results = plan.run(*values)
+        return tree.unflatten(plan.graph.out_structure, [y if y.__class__ is np.ndarray and y.ndim else y[()] for y in results])
+
+    def plan(self, *args: Any, **static: Any) -> Plan:
+        """The plan for arguments like these (arrays or specs)."""
+        leaves, structure = tree.flatten(list(args))
+        return self._plan(leaves, structure, args, static)[0]
+
+    def graph(self, *args: Any, **static: Any) -> Graph:
+        """The simplified graph for arguments like these; print it."""
+        return self.plan(*args, **static).graph
+
+    def explain(self, *args: Any, **static: Any) -> str:
+        """What the plan for arguments like these does: `Plan.explain`."""
+        return self.plan(*args, **static).explain()
+
+    def _plan(self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[Plan, list[Any]]:
+        key: list[Any] = [structure, tuple(sorted(static.items()))]
+        values = []
+        for leaf in leaves:
+            kind = leaf.__class__
+            if kind is np.ndarray:
+                key.append((leaf.shape, leaf.dtype))
+                values.append(leaf)
+            elif is_static(leaf):
+                key.append(("static", leaf))
+            else:
+                spec = spec_of(leaf)
+                key.append((spec.shape, spec.dtype, spec.weak))
+                values.append(leaf if kind in (float, int, Spec) else np.asarray(leaf))
+        frozen = tuple(key)
+        plan = self._plans.get(frozen)
+        if plan is None:
+            with self._lock:
+                plan = self._plans.get(frozen)
+                if plan is None:
+                    plan = self._plans[frozen] = Plan(self._trace(args, static))
+        return plan, values
+
+    def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:
+        for name, value in static.items():
+            if not is_static(value):
+                raise TypeError(f"{self.__name__}: keyword arguments of a compiled function are static (bools, strings, None); got {name}={type(value).__name__}. Pass it by position.")
+        f = self.function
+        graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
+        graph.name = getattr(f, "__name__", "function")
+        return graph
+
+
+def compile(f: Callable[..., Any]) -> Compiled:
+    """Compile a function of NumPy arrays into fused kernels.
+
+    compile(f)(x) equals f(x): exactly where f uses only + - * / sqrt, comparisons and moves; within a few units in the last place for other
+    functions, and to rounding for sums and products of matrices, whose order differs. NaN and infinities go where they go in NumPy. Results are fresh arrays and the same bits on
+    any number of threads.
+
+    Branches on values (`if x > 0`) are refused at their line; write np.where. What is computed from Python numbers alone stays weak: it takes the type
+    of the array that it meets.
+
+    >>> f = compile(lambda x, a: np.tanh(x) * a)
+    >>> f(np.array([0.0, 0.5]), 2.0)
+    array([0.        , 0.92423431])
+    >>> print(f.graph(np.zeros(2), 2.0))
+    <lambda>(x: f64[2], a: float)
+      b: f64[2] = tanh(x)
+      c: f64[2] = multiply(b, a)
+      return c
+    """
+    return f if isinstance(f, Compiled) else Compiled(f)

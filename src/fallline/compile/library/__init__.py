@@ -1,0 +1,1 @@
+"""Functions and kernels written by hand, that generated kernels call."""

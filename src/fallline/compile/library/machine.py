@@ -1,0 +1,170 @@
+# mypy: disable-error-code="no-untyped-def"
+"""Machine operations that kernels may use: shared memory, calls by address, BLAS.
+
+Memory that other threads change is named by its address, an int64, so that the compiler assumes
+nothing about it. All atomic operations are sequentially consistent.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.extending import intrinsic
+
+_INT8, _INT32, _INT64, _VOID = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.VoidType()
+_ORDER = "seq_cst"
+
+
+def operation(result: types.Type, *kinds: types.Type | None) -> Callable[[Callable], object]:
+    """Make `emit(builder, *values)` a function for kernels. A kind of None stands for any type."""
+
+    def decorate(emit: Callable[..., ir.Value | None]) -> object:
+        def typing(context, *given):
+            return result(*(kind or own for kind, own in zip(kinds, given))), lower
+
+        def lower(context, builder, signature, values):
+            value = emit(builder, *values)
+            return context.get_dummy_value() if value is None else value
+
+        functools.update_wrapper(typing, emit)
+        names = ["context", *list(inspect.signature(emit).parameters)[1:]]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        typing.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
+        return intrinsic(typing)
+
+    return decorate
+
+
+def _word(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    return builder.inttoptr(address, _INT64.as_pointer())
+
+
+def _call(builder: ir.IRBuilder, function: ir.Value | str, values: Any, result=_VOID) -> ir.Value:
+    """Call a function by its name or its address."""
+    kind = ir.FunctionType(result, [v.type for v in values])
+    if isinstance(function, str):
+        callee = cgutils.get_or_insert_function(builder.module, kind, function)
+    else:
+        callee = builder.inttoptr(function, kind.as_pointer())
+    return builder.call(callee, values)
+
+
+# Shared memory ------------------------------------------------------------------------------------
+
+
+@operation(types.int64, types.int64)
+def atomic_load(builder, address):
+    """The int64 at an address."""
+    return builder.load_atomic(_word(builder, address), _ORDER, 8)
+
+
+@operation(types.void, types.int64, types.int64)
+def atomic_store(builder, address, value):
+    """Write the int64 at an address."""
+    builder.store_atomic(value, _word(builder, address), _ORDER, 8)
+
+
+@operation(types.int64, types.int64, types.int64)
+def atomic_add(builder, address, value):
+    """Add to the int64 at an address; returns what it was before."""
+    return builder.atomic_rmw("add", _word(builder, address), value, _ORDER)
+
+
+@operation(types.boolean, types.int64, types.int64, types.int64)
+def atomic_replace(builder, address, old, new):
+    """Write `new` to an address if `old` is there; returns whether it was."""
+    pair = builder.cmpxchg(_word(builder, address), old, new, _ORDER, _ORDER)
+    return builder.extract_value(pair, 1)
+
+
+@operation(types.void)
+def pause(builder):
+    """Tell the processor that this is a waiting loop."""
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        _call(builder, "llvm.x86.sse2.pause", [])
+    elif machine in ("aarch64", "arm64"):
+        _call(builder, "llvm.aarch64.hint", [_INT32(1)])
+
+
+@operation(types.void)
+def yield_processor(builder):
+    """Let another thread run on this processor, if one wants to."""
+    _call(builder, "SwitchToThread" if os.name == "nt" else "sched_yield", [], _INT32)
+
+
+@intrinsic(prefer_literal=True)
+def scratch(context, like, count):
+    """A private array of `count` (a literal) elements of the type that the pointer `like` has.
+
+    It lies on the stack, is not initialised, and is gone when the kernel returns.
+    """
+
+    def lower(context, builder, signature, values):
+        kind = context.get_data_type(signature.args[0].dtype)
+        return cgutils.alloca_once(builder, kind, size=count.literal_value)
+
+    return like(like, count), lower
+
+
+# Calls --------------------------------------------------------------------------------------------
+
+
+@operation(types.void, types.int64, None, None, types.int64)
+def call(builder, kernel, bases, args, start):
+    """Call the kernel at an address with (bases, &args[start])."""
+    bases = builder.bitcast(bases, _INT8.as_pointer().as_pointer())
+    _call(builder, kernel, [bases, builder.gep(args, [start])])
+
+
+_GEMM = (*[types.int64] * 6, None, types.int64, None, types.int64, None, types.int64, None)
+
+
+@operation(types.void, *_GEMM)
+def gemm_cblas(builder, function, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, beta):
+    """C = op(A) op(B) + beta C, row-major, by a cblas_?gemm with 64-bit integers."""
+    row_major, no_trans, trans = _INT32(101), _INT32(111), _INT32(112)
+    op_a, op_b = (builder.select(_flag(builder, t), trans, no_trans) for t in (trans_a, trans_b))
+    sizes = [m, n, k]
+    matrices = [beta.type(1.0), a, lda, b, ldb, beta, c, ldc]
+    _call(builder, function, [row_major, op_a, op_b, *sizes, *matrices])
+
+
+@operation(types.void, *_GEMM)
+def gemm_fortran(builder, function, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, beta):
+    """The same by Fortran's ?gemm with 32-bit integers, column-major: C^T = op(B)^T op(A)^T."""
+
+    def place(value: ir.Value) -> ir.Value:
+        pointer = cgutils.alloca_once(builder, value.type)
+        builder.store(value, pointer)
+        return pointer
+
+    def letter(trans: ir.Value) -> ir.Value:
+        return place(builder.select(_flag(builder, trans), _INT8(ord("T")), _INT8(ord("N"))))
+
+    def integer(value: ir.Value) -> ir.Value:
+        return place(builder.trunc(value, _INT32))
+
+    sizes = map(integer, (n, m, k))
+    matrices = [
+        place(beta.type(1.0)),
+        b,
+        integer(ldb),
+        a,
+        integer(lda),
+        place(beta),
+        c,
+        integer(ldc),
+    ]
+    _call(builder, function, [letter(trans_b), letter(trans_a), *sizes, *matrices])
+
+
+def _flag(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    return builder.icmp_signed("!=", value, value.type(0))

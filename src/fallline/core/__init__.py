@@ -1,0 +1,1 @@
+"""The ground floor: trees, specs, operations, tracing, differentiation; no operation by name."""

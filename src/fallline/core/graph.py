@@ -1,0 +1,266 @@
+"""The graph of an expression, recorded by running the function once on tracers without values.
+
+They know their shapes and types only, so the graph holds for every array of these.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fallline.core import tree
+from fallline.core.errors import TracingError, user_frame
+from fallline.core.op import Op
+from fallline.core.spec import NUMBERS, Spec, spec_of
+from fallline.core.trace import Level, Tracer, leaked
+
+
+class Node:
+    """A value in a graph: the result of an operation, a constant (op None) or an input (both None).
+
+    `where` is the user's file, line and function that asked for it.
+    """
+
+    __slots__ = ("args", "name", "op", "params", "spec", "value", "where")
+
+    def __init__(
+        self,
+        spec: Spec,
+        op: Op | None = None,
+        args: tuple[Node, ...] = (),
+        params: dict[str, Any] | None = None,
+        value: Any = None,
+        name: str = "",
+    ) -> None:
+        self.spec = spec
+        self.op = op
+        self.args = args
+        self.params = params or {}
+        self.value = value
+        self.name = name
+        self.where: tuple[str, int, str] | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        return self.op is None and self.value is not None
+
+    @property
+    def is_input(self) -> bool:
+        return self.op is None and self.value is None
+
+    def __repr__(self) -> str:
+        return f"{self.name or (self.op.name if self.op else 'value')}: {self.spec!r}"
+
+
+class Record(Level):
+    """Writes operations down. A tracer's value is its spec, `extra` the node."""
+
+    __slots__ = ("constants", "lines")
+
+    def __init__(self, lines: bool = True) -> None:
+        super().__init__()
+        self.constants: dict[int, tuple[Any, Node]] = {}  # by id, reserved by the object
+        self.lines = lines
+
+    def input(self, spec: Spec, name: str = "") -> Tracer:
+        return Tracer(self, spec, Node(spec, name=name))
+
+    def process(self, op: Op, args: Sequence[Any], params: dict[str, Any]) -> Tracer:
+        nodes = tuple([self.node(a) for a in args])
+        node = Node(op.spec(*[n.spec for n in nodes], **params), op, nodes, params)
+        if self.lines:
+            node.where = user_frame()
+        return Tracer(self, node.spec, node)
+
+    def node(self, x: Any) -> Node:
+        """The node of a tracer of this level; anything else is a constant."""
+        if x.__class__ is Tracer:
+            if x.level is not self:
+                raise _foreign(x)
+            return x.extra
+        if id(x) not in self.constants:
+            value = x if x.__class__ in NUMBERS else np.asarray(x)
+            self.constants[id(x)] = x, Node(spec_of(value), value=value)
+        return self.constants[id(x)][1]
+
+
+def _foreign(x: Tracer) -> TracingError:
+    if not x.level.open:
+        return leaked()
+    return TracingError(
+        "a function that is being compiled or traced uses a traced array of the function around "
+        "it. Pass it as an argument instead of closing over it."
+    )
+
+
+class Graph:
+    """A function as data: typed inputs, operations in the order of computation, outputs.
+
+    It prints readably; call it to run it.
+
+    >>> from fallline import ops
+    >>> print(trace(lambda x, w: np.tanh(x @ w), np.ones((4, 3)), np.ones((3, 2))))
+    <lambda>(x: f64[4,3], w: f64[3,2])
+      a: f64[4,2] = matmul(x, w)
+      b: f64[4,2] = tanh(a)
+      return b
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        name: str = "graph",
+        in_structure: Any = None,
+        out_structure: Any = None,
+    ) -> None:
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+        self.name = name
+        self.in_structure = in_structure
+        self.out_structure = out_structure
+        self._nodes: list[Node] | None = None
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The operations that the outputs need, arguments first."""
+        if self._nodes is None:
+            self._nodes = [n for n in order(self.outputs) if n.op is not None]
+        return self._nodes
+
+    def run(self, *values: Any) -> list[Any]:
+        """The outputs for these values (or tracers) of the inputs, operation by operation."""
+        found: dict[int, Any] = dict(zip(map(id, self.inputs), values, strict=True))
+        for node in self.nodes:
+            args = [found.get(id(a), a.value) for a in node.args]
+            found[id(node)] = node.op(*args, **node.params)  # type: ignore[misc]
+        return [found.get(id(o), o.value) for o in self.outputs]
+
+    def __call__(self, *args: Any) -> Any:
+        """The traced function again, on arguments of the same structure."""
+        leaves, structure = tree.flatten(list(args))
+        values, form = _dynamic(leaves, structure)
+        if form != self.in_structure:
+            raise TypeError(
+                f"{self.name}: the arguments must have the structure of the traced example; "
+                f"got {structure}."
+            )
+        return tree.unflatten(self.out_structure, self.run(*values))
+
+    def __repr__(self) -> str:
+        names = _Names(self)
+        heading = ", ".join(f"{names[n]}: {n.spec!r}" for n in self.inputs)
+        lines = [f"{self.name}({heading})"]
+        lines += [f"  {names[n]}: {n.spec!r} = {_call(n, names)}" for n in self.nodes]
+        return "\n".join([*lines, f"  return {', '.join(names[o] for o in self.outputs)}"])
+
+
+def order(outputs: Iterable[Node]) -> list[Node]:
+    """All nodes that lead to the outputs, each after its arguments."""
+    seen: set[int] = set()
+    found: list[Node] = []
+    stack = [(o, False) for o in reversed(list(outputs))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            found.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args) if id(a) not in seen)
+    return found
+
+
+class _Names(dict[Node, str]):
+    """Short names: inputs by their own, results a, b, c, ..., constants by their value."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        taken = set()
+        for i, node in enumerate(graph.inputs):
+            self[node] = node.name or f"in{i}"
+            taken.add(self[node])
+        letters = (n for n in _letters() if n not in taken)
+        for node in graph.nodes:
+            self[node] = next(letters)
+
+    def __missing__(self, node: Node) -> str:
+        if node.spec.shape == ():
+            return f"{np.asarray(node.value)[()]}" if node.spec.weak else f"{node.value!s}"
+        return f"<{node.spec!r}>"
+
+
+def _letters() -> Iterable[str]:
+    width = 1
+    while True:
+        for i in range(26**width):
+            name = ""
+            for _ in range(width):
+                i, r = divmod(i, 26)
+                name = chr(97 + r) + name
+            if name not in ("in", "is", "if", "or", "as"):
+                yield name
+        width += 1
+
+
+def _call(node: Node, names: _Names) -> str:
+    shown = [names[a] for a in node.args]
+    shown += [f"{k}={v!r}" for k, v in node.params.items() if v is not None and v is not False]
+    return f"{node.op.name}({', '.join(shown)})"  # type: ignore[union-attr]
+
+
+def is_static(leaf: Any) -> bool:
+    """Bools, strings, other Python objects shape the trace; arrays and numbers are its inputs."""
+    kind = leaf.__class__
+    if kind is float or kind is int or kind is Spec or kind is Tracer:
+        return False
+    return not (isinstance(leaf, (np.ndarray, np.generic)) or hasattr(leaf, "__array_interface__"))
+
+
+def _dynamic(leaves: Sequence[Any], structure: Any) -> tuple[list[Any], Any]:
+    """The leaves that are inputs, and a key of all else: the structure and the static leaves."""
+    static = tuple((i, leaf) for i, leaf in enumerate(leaves) if is_static(leaf))
+    return [leaf for leaf in leaves if not is_static(leaf)], (structure, static)
+
+
+def trace(f: Callable[..., Any], *examples: Any, names: Sequence[str] | None = None) -> Graph:
+    """The graph of `f(*examples)`.
+
+    Examples are trees of arrays, of `Spec`s (shape and type suffice) and of Python numbers (weak
+    inputs). Bools, strings and None are static: f sees them as they are. Raises TracingError, with
+    the user's line, where f needs a value that is not known yet.
+    """
+    leaves, structure = tree.flatten(list(examples))
+    level = Record()
+    labels = names or _argument_names(f, examples)
+    _, key = _dynamic(leaves, structure)
+    tracers: list[Tracer] = []
+    given = []
+    for leaf, label in zip(leaves, labels, strict=True):
+        if is_static(leaf):
+            given.append(leaf)
+            continue
+        tracers.append(level.input(spec_of(leaf), label))
+        given.append(tracers[-1])
+    outputs, form = tree.flatten(f(*tree.unflatten(structure, given)))
+    nodes = [level.node(o) for o in outputs]
+    level.open = False
+    return Graph([t.extra for t in tracers], nodes, getattr(f, "__name__", "graph"), key, form)
+
+
+def _argument_names(f: Callable[..., Any], examples: Sequence[Any]) -> list[str]:
+    """Readable names for the leaves: the parameter's own, with the path inside it."""
+    try:
+        signature = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # a callable that does not say
+        return _argument_names(lambda: None, examples)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [p.name for p in signature if p.kind in positional]
+    found = []
+    for i, example in enumerate(examples):
+        head = parameters[i] if i < len(parameters) else f"x{i}"
+        found += [f"{head}.{path}" if path else head for path, _ in tree.named_leaves(example)]
+    return found

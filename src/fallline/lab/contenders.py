@@ -1,0 +1,97 @@
+"""What the lab asks of an optimizer, and how it finds one by name.
+
+Everything the lab knows about optimizers is here: a name, default hyperparameters, a search space
+in order of tuning priority, and `bind`, which the worker calls.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from fallline.optim.space import Choice, Range
+
+TEN = (
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adadelta",
+    "adam",
+    "amsgrad",
+    "nadam",
+    "adamw",
+)
+
+
+@runtime_checkable
+class Contender(Protocol):
+    """An optimizer that can take part in a comparison."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def defaults(self) -> Mapping[str, float]: ...
+
+    @property
+    def space(self) -> Mapping[str, Range | Choice]: ...
+
+    def bind(self, **hyper: Any) -> Any:
+        """The optimizer with these hyperparameters and its defaults for the others."""
+        ...
+
+
+def known() -> dict[str, Contender]:
+    """Every optimizer in `fallline.optim` that declares a search space, by name."""
+    from fallline import optim
+
+    found = (getattr(optim, name) for name in dir(optim) if not name.startswith("_"))
+    return {entry.name: entry for entry in found if _can_compete(entry)}
+
+
+def contender(which: str | Contender) -> Contender:
+    """An optimizer by name, or the given one if it has what a comparison needs."""
+    if isinstance(which, str):
+        return _named(which)
+    if not _can_compete(which):
+        raise TypeError(
+            f"compare: {which!r} cannot be compared: an optimizer needs a name, defaults, bind and a "
+            "non-empty space. Did you forget space= in its declaration?"
+        )
+    return which
+
+
+def contenders(which: Iterable[str | Contender] | None) -> list[Contender]:
+    """The optimizers of a comparison, ten if none are named; each may take part once."""
+    chosen = [contender(entry) for entry in (TEN if which is None else which)]
+    if not chosen:
+        raise ValueError("compare: no optimizers given. Leave optimizers out for the usual ten.")
+    names = [entry.name for entry in chosen]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"compare: {twice[0]} is listed {names.count(twice[0])} times.")
+    return chosen
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of an error sentence: what the user may have meant, or what there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(names))}."
+
+
+def _named(name: str) -> Contender:
+    entries = known()
+    if name not in entries:
+        raise ValueError(f"compare: no optimizer is called {name!r}. {nearest(name, entries)}")
+    return entries[name]
+
+
+def _can_compete(entry: object) -> bool:
+    # A class also has these attributes as descriptors; only instances can be bound.
+    return (
+        not isinstance(entry, type) and isinstance(entry, Contender) and bool(entry.space or False)
+    )

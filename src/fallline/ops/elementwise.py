@@ -1,0 +1,258 @@
+"""NumPy's elementwise functions: one line each, with the partial derivatives and the expression of one element.
+
+Kinks and ties, by convention: |x| and sign have derivative 0 at 0; maximum, minimum, fmax and fmin share the derivative equally between equal arguments; clip passes
+all of it on its closed interval; floor, ceil, rint, sign and comparisons have derivative 0 everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import UnsupportedError, at_user_line
+from fallline.core.op import elementwise, implements, scaled
+from fallline.core.trace import METHODS, operand
+
+# Arithmetic.
+
+
+def _power_dx(y: Any, x: Any, p: Any) -> Any:
+    if p.__class__ in (int, float):
+        return p * x ** (p - 1) if p else x * 0
+    return p * np.power(x, np.where(p == 0, 1, p - 1))  # 0 * 0**-1 would be nan
+
+
+def _power_dp(y: Any, x: Any, p: Any) -> Any:
+    positive = x > 0
+    return np.where(positive, y * np.log(np.where(positive, x, 1)), 0)
+
+
+add = elementwise(np.add, 1, 1, kernel="{0} + {1}", analytic=True)
+subtract = elementwise(np.subtract, 1, -1, kernel="{0} - {1}", analytic=True)
+multiply = elementwise(
+    np.multiply, lambda z, x, y: y, lambda z, x, y: x, kernel="{0} * {1}", analytic=True
+)
+divide = elementwise(
+    np.true_divide, lambda z, x, y: 1 / y, lambda z, x, y: -z / y, kernel="{0} / {1}", analytic=True
+)
+negative = elementwise(np.negative, -1, kernel="-{0}", analytic=True)
+positive = elementwise(np.positive, 1, kernel="+{0}", analytic=True)
+power = elementwise(np.power, _power_dx, _power_dp, kernel="power({0}, {1})", analytic=True)
+float_power = elementwise(np.float_power, _power_dx, _power_dp, kernel="power({0}, {1})")
+square = elementwise(np.square, lambda y, x: 2 * x, kernel="{0} * {0}", analytic=True)
+reciprocal = elementwise(np.reciprocal, lambda y, x: -y * y, kernel="1 / {0}", analytic=True)
+floor_divide = elementwise(np.floor_divide, None, None, kernel="floor_divide({0}, {1})")
+remainder = elementwise(
+    np.remainder, 1, lambda z, x, y: -np.floor_divide(x, y), kernel="remainder({0}, {1})"
+)
+fmod = elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y), kernel="fmod({0}, {1})")
+
+# Roots, exponentials, logarithms.
+
+LN2, LN10 = math.log(2.0), math.log(10.0)
+
+sqrt = elementwise(np.sqrt, lambda y, x: 0.5 / y, kernel="sqrt({0})", analytic=True)
+cbrt = elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y), kernel="cbrt({0})")
+exp = elementwise(np.exp, lambda y, x: y, kernel="exp({0})", analytic=True)
+exp2 = elementwise(np.exp2, lambda y, x: LN2 * y, kernel="exp2({0})", analytic=True)
+expm1 = elementwise(np.expm1, lambda y, x: y + 1, kernel="expm1({0})", analytic=True)
+log = elementwise(np.log, lambda y, x: 1 / x, kernel="log({0})", analytic=True)
+log2 = elementwise(np.log2, lambda y, x: 1 / (LN2 * x), kernel="log2({0})", analytic=True)
+log10 = elementwise(np.log10, lambda y, x: 1 / (LN10 * x), kernel="log10({0})", analytic=True)
+log1p = elementwise(np.log1p, lambda y, x: 1 / (1 + x), kernel="log1p({0})", analytic=True)
+logaddexp = elementwise(
+    np.logaddexp,
+    lambda z, x, y: _share(np.exp, z, x, y),
+    lambda z, x, y: _share(np.exp, z, y, x),
+    kernel="logaddexp({0}, {1})",
+)
+logaddexp2 = elementwise(
+    np.logaddexp2,
+    lambda z, x, y: _share(np.exp2, z, x, y),
+    lambda z, x, y: _share(np.exp2, z, y, x),
+    kernel="logaddexp2({0}, {1})",
+)
+
+
+def _share(exponential: Any, z: Any, x: Any, y: Any) -> Any:
+    """e^x / (e^x + e^y), also where both are infinite."""
+    tie = x == y
+    return np.where(tie, 0.5, exponential(np.where(tie, 0, x) - np.where(tie, 0, z)))
+
+
+# Trigonometric and hyperbolic.
+
+sin = elementwise(np.sin, lambda y, x: np.cos(x), kernel="sin({0})", analytic=True)
+cos = elementwise(np.cos, lambda y, x: -np.sin(x), kernel="cos({0})", analytic=True)
+tan = elementwise(np.tan, lambda y, x: 1 + y * y, kernel="tan({0})", analytic=True)
+arcsin = elementwise(
+    np.arcsin, lambda y, x: 1 / np.sqrt(1 - x * x), kernel="arcsin({0})", analytic=True
+)
+arccos = elementwise(
+    np.arccos, lambda y, x: -1 / np.sqrt(1 - x * x), kernel="arccos({0})", analytic=True
+)
+arctan = elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), kernel="arctan({0})", analytic=True)
+arctan2 = elementwise(
+    np.arctan2,
+    lambda a, y, x: x / (x * x + y * y),
+    lambda a, y, x: -y / (x * x + y * y),
+    kernel="arctan2({0}, {1})",
+)
+hypot = elementwise(
+    np.hypot, lambda z, x, y: x / z, lambda z, x, y: y / z, kernel="hypot({0}, {1})"
+)
+sinh = elementwise(np.sinh, lambda y, x: np.cosh(x), kernel="sinh({0})", analytic=True)
+cosh = elementwise(np.cosh, lambda y, x: np.sinh(x), kernel="cosh({0})", analytic=True)
+tanh = elementwise(np.tanh, lambda y, x: 1 - y * y, kernel="tanh({0})", analytic=True)
+arcsinh = elementwise(
+    np.arcsinh, lambda y, x: 1 / np.sqrt(x * x + 1), kernel="arcsinh({0})", analytic=True
+)
+arccosh = elementwise(
+    np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1), kernel="arccosh({0})", analytic=True
+)
+arctanh = elementwise(
+    np.arctanh, lambda y, x: 1 / (1 - x * x), kernel="arctanh({0})", analytic=True
+)
+deg2rad = elementwise(np.deg2rad, lambda y, x: math.pi / 180, kernel="radians({0})", analytic=True)
+rad2deg = elementwise(np.rad2deg, lambda y, x: 180 / math.pi, kernel="degrees({0})", analytic=True)
+
+# Kinks, selections, steps.
+
+
+def _first_of(better: Any) -> tuple[scaled, scaled]:
+    """The derivatives of a choice between two: to the better one; half each on a tie."""
+    return (
+        scaled(lambda g, z, x, y: np.where(better(x, y), g, np.where(x == y, 0.5 * g, 0))),
+        scaled(lambda g, z, x, y: np.where(better(y, x), g, np.where(x == y, 0.5 * g, 0))),
+    )
+
+
+absolute = elementwise(np.absolute, lambda y, x: np.sign(x), kernel="absolute({0})")
+fabs = elementwise(np.fabs, lambda y, x: np.sign(x), kernel="fabs({0})")
+maximum = elementwise(np.maximum, *_first_of(np.greater), kernel="maximum({0}, {1})")
+minimum = elementwise(np.minimum, *_first_of(np.less), kernel="minimum({0}, {1})")
+fmax = elementwise(np.fmax, *_first_of(lambda x, y: (x > y) | np.isnan(y)), kernel="fmax({0}, {1})")
+fmin = elementwise(np.fmin, *_first_of(lambda x, y: (x < y) | np.isnan(y)), kernel="fmin({0}, {1})")
+clip = elementwise(
+    lambda x, low, high: np.clip(x, low, high),
+    scaled(lambda g, y, x, low, high: np.where((x >= low) & (x <= high), g, 0)),
+    scaled(lambda g, y, x, low, high: np.where(x < low, g, 0)),
+    scaled(lambda g, y, x, low, high: np.where(x > high, g, 0)),
+    name="clip",
+    kernel="minimum(maximum({0}, {1}), {2})",
+)
+where = elementwise(
+    lambda condition, x, y: np.where(condition, x, y),
+    None,
+    scaled(lambda g, z, c, x, y: np.where(c, g, 0)),
+    scaled(lambda g, z, c, x, y: np.where(c, 0, g)),
+    name="where",
+    kernel="where({0}, {1}, {2})",
+)
+copysign = elementwise(
+    np.copysign,
+    scaled(lambda g, z, x, y: np.where(np.signbit(x) == np.signbit(y), g, -g)),
+    None,
+    kernel="copysign({0}, {1})",
+)
+
+sign = elementwise(np.sign, None, kernel="sign({0})")
+floor = elementwise(np.floor, None, kernel="floor({0})")
+ceil = elementwise(np.ceil, None, kernel="ceil({0})")
+trunc = elementwise(np.trunc, None, kernel="trunc({0})")
+rint = elementwise(np.rint, None, kernel="rint({0})")
+heaviside = elementwise(np.heaviside, None, None, kernel="heaviside({0}, {1})")
+
+equal = elementwise(np.equal, None, None, kernel="{0} == {1}")
+not_equal = elementwise(np.not_equal, None, None, kernel="{0} != {1}")
+less = elementwise(np.less, None, None, kernel="{0} < {1}")
+less_equal = elementwise(np.less_equal, None, None, kernel="{0} <= {1}")
+greater = elementwise(np.greater, None, None, kernel="{0} > {1}")
+greater_equal = elementwise(np.greater_equal, None, None, kernel="{0} >= {1}")
+logical_and = elementwise(np.logical_and, None, None, kernel="logical_and({0}, {1})")
+logical_or = elementwise(np.logical_or, None, None, kernel="logical_or({0}, {1})")
+logical_xor = elementwise(np.logical_xor, None, None, kernel="logical_xor({0}, {1})")
+logical_not = elementwise(np.logical_not, None, kernel="logical_not({0})")
+bitwise_and = elementwise(np.bitwise_and, None, None, kernel="{0} & {1}")
+bitwise_or = elementwise(np.bitwise_or, None, None, kernel="{0} | {1}")
+bitwise_xor = elementwise(np.bitwise_xor, None, None, kernel="{0} ^ {1}")
+invert = elementwise(np.invert, None, kernel="~{0}")
+isnan = elementwise(np.isnan, None, kernel="isnan({0})")
+isinf = elementwise(np.isinf, None, kernel="isinf({0})")
+isfinite = elementwise(np.isfinite, None, kernel="isfinite({0})")
+signbit = elementwise(np.signbit, None, kernel="signbit({0})")
+
+# What is said in other words.
+
+stop_gradient = elementwise(lambda x: np.asarray(x)[()], None, name="stop_gradient", kernel="{0}")
+_to_float = elementwise(
+    lambda x, *, dtype: np.asarray(x).astype(dtype), 1, name="astype", kernel="{0}"
+)
+_to_other = elementwise(
+    lambda x, *, dtype: np.asarray(x).astype(dtype), None, name="astype", kernel="{0}"
+)
+
+
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, **ignored: Any) -> Any:
+    """The array in another type; derivatives pass between float types and stop at others."""
+    dtype = np.dtype(dtype)
+    return (_to_float if dtype.kind == "f" else _to_other)(x, dtype=dtype)
+
+
+@implements(np.clip)
+def _clip(
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+) -> Any:
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    least, most = _limits(a.dtype)
+    return clip(
+        operand(a), operand(least if low is None else low), operand(most if high is None else high)
+    )
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return -math.inf, math.inf
+
+
+@implements(np.where)
+def _where(condition: Any, *choices: Any) -> Any:
+    if len(choices) != 2:
+        raise UnsupportedError("np.where: with a traced condition, give both alternatives, np.where(c, a, b): the number of hits is not known.")
+    return where(operand(condition), *map(operand, choices))
+
+
+@implements(np.round)
+def _round(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    scale = 10.0**decimals
+    return np.rint(a) if decimals == 0 else np.rint(a * scale) / scale
+
+
+@implements(np.real, np.copy)
+def _same(x: Any, *ignored: Any, **also: Any) -> Any:
+    return x
+
+
+@implements(np.degrees)
+def _degrees(x: Any) -> Any:
+    return np.rad2deg(x)
+
+
+@implements(np.radians)
+def _radians(x: Any) -> Any:
+    return np.deg2rad(x)
+
+
+METHODS["astype"] = lambda x, dtype, copy=True: astype(x, dtype)
+METHODS["clip"] = _clip
+METHODS["round"] = _round
+METHODS["copy"] = _same

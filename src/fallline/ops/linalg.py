@@ -1,0 +1,335 @@
+"""Linear algebra. One product, `matmul` of stacks of matrices; dot, tensordot, einsum, inner and outer are said with it.
+
+Solve, inv, cholesky, det and slogdet run eagerly (LAPACK has no kernel here) and have derivatives of any order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import UnsupportedError, at_user_line
+from fallline.core.op import bilinear, implements, primitive
+from fallline.core.spec import Spec, shape_of
+from fallline.core.trace import METHODS, UFUNCS, operand
+
+# Products.
+
+
+def _matmul_spec(a: Spec, b: Spec) -> Spec:
+    if a.shape[-1] != b.shape[-2]:
+        hint = (
+            " Did you mean x.T @ y?"
+            if a.shape[-2] == b.shape[-2]
+            else " Did you mean x @ y.T?"
+            if a.shape[-1] == b.shape[-1]
+            else ""
+        )
+        raise ValueError(f"matmul: inner dimensions differ: {a.shape} @ {b.shape}.{hint}")
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    return Spec((*lead, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
+
+
+matmul = bilinear(
+    np.matmul,
+    lambda g, a, b: np.matmul(g, np.swapaxes(b, -1, -2)),
+    lambda g, a, b: np.matmul(np.swapaxes(a, -1, -2), g),
+    spec=_matmul_spec,
+    kind="matmul",
+)
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    """Vectors become matrices and back, as NumPy does it."""
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if n == 0 or m == 0:
+        raise ValueError(
+            "matmul: the arguments must have at least one dimension. Did you mean x * y?"
+        )
+    rows = np.reshape(a, (1, -1)) if n == 1 else a
+    columns = np.reshape(b, (-1, 1)) if m == 1 else b
+    y = matmul(rows, columns)
+    shape = shape_of(y)
+    if n > 1 and m > 1:
+        return y
+    return np.reshape(y, (shape[:-2] if n == 1 else shape[:-1]) + (() if m == 1 else shape[-1:]))
+
+
+UFUNCS[np.matmul] = _matmul
+
+
+@implements(np.dot)
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if n == 0 or m == 0:
+        return operand(a) * operand(b)
+    if m <= 2 and n <= 2 or m == 1:
+        return np.matmul(a, b)
+    return np.tensordot(a, b, ((n - 1,), (m - 2,)))
+
+
+@implements(np.vdot)
+def _vdot(a: Any, b: Any, /) -> Any:
+    return np.sum(np.reshape(a, (-1,)) * np.reshape(b, (-1,)))
+
+
+@implements(np.inner)
+def _inner(a: Any, b: Any, /) -> Any:
+    if not shape_of(a) or not shape_of(b):
+        return operand(a) * operand(b)
+    return np.tensordot(a, b, ((-1,), (-1,)))
+
+
+@implements(np.outer)
+def _outer(a: Any, b: Any, out: Any = None) -> Any:
+    return np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1))
+
+
+@implements(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    n, m = len(shape_of(a)), len(shape_of(b))
+    if isinstance(axes, (int, np.integer)):
+        axes = (tuple(range(n - axes, n)), tuple(range(axes)))
+    one, two = [
+        [i % k for i in ([ax] if isinstance(ax, int) else ax)]
+        for ax, k in zip(axes, (n, m), strict=True)
+    ]
+    if [shape_of(a)[i] for i in one] != [shape_of(b)[i] for i in two]:
+        raise ValueError(
+            f"tensordot: summed axes differ in size: {shape_of(a)} over {tuple(one)}, {shape_of(b)} over {tuple(two)}."
+        )
+    free_a, free_b = ([i for i in range(k) if i not in s] for k, s in ((n, one), (m, two)))
+    shape = tuple(shape_of(a)[i] for i in free_a) + tuple(shape_of(b)[i] for i in free_b)
+    k = math.prod(shape_of(a)[i] for i in one)
+    left = np.reshape(
+        np.transpose(a, (*free_a, *one)), (math.prod(shape_of(a)[i] for i in free_a), k)
+    )
+    right = np.reshape(
+        np.transpose(b, (*two, *free_b)), (k, math.prod(shape_of(b)[i] for i in free_b))
+    )
+    return np.reshape(np.matmul(left, right), shape)
+
+
+@implements(np.einsum)
+def _einsum(
+    subscripts: Any, *operands: Any, out: Any = None, optimize: Any = False, **ignored: Any
+) -> Any:
+    """Operands are contracted from left to right, each pair as one stack of matrix products."""
+    if not isinstance(subscripts, str):
+        raise UnsupportedError("np.einsum: on traced arrays write the subscripts as a string, such as 'ij,jk->ik'.")
+    terms, result = _parse(subscripts, operands)
+    (letters, x), *rest = [
+        _own(t, operand(a), _needed(terms, i, result))
+        for i, (t, a) in enumerate(zip(terms, operands, strict=True))
+    ]
+    for i, (other, y) in enumerate(rest):
+        keep = set(result).union(*[t for t, _ in rest[i + 1 :]])
+        letters, x = _contract(letters, x, other, y, keep)
+    letters, x = _own(letters, x, set(result))
+    return np.transpose(x, [letters.index(c) for c in result])
+
+
+def _parse(subscripts: str, operands: Any) -> tuple[list[str], str]:
+    text = subscripts.replace(" ", "")
+    left, arrow, result = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(
+            f"einsum: {subscripts!r} names {len(terms)} operands; got {len(operands)}."
+        )
+    if "." in text:
+        spare = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+        free = [c for c in spare if c not in text]
+        width = max(
+            len(shape_of(a)) - len(t.replace("...", ""))
+            for t, a in zip(terms, operands, strict=True)
+            if "..." in t
+        )
+        dots = "".join(free[:width])
+        terms = [
+            t.replace(
+                "...",
+                dots[len(dots) - (len(shape_of(a)) - len(t.replace("...", ""))) :]
+                if "..." in t
+                else "",
+            )
+            for t, a in zip(terms, operands, strict=True)
+        ]
+        result = result.replace("...", dots) if arrow else dots
+    for t, a in zip(terms, operands, strict=True):
+        if len(t) != len(shape_of(a)):
+            raise ValueError(
+                f"einsum: the term {t!r} has {len(t)} subscripts for an operand of shape {shape_of(a)}."
+            )
+    if not arrow:
+        joined = "".join(terms)
+        result += "".join(
+            sorted(c for c in set(joined) if joined.count(c) == 1 and c not in result)
+        )
+    return terms, result
+
+
+def _needed(terms: list[str], i: int, result: str) -> set[str]:
+    return set(result).union(*[t for j, t in enumerate(terms) if j != i])
+
+
+def _own(letters: str, x: Any, needed: set[str]) -> tuple[str, Any]:
+    """Inside one operand: diagonals of repeated subscripts, sums over those that nobody else has."""
+    for c in dict.fromkeys(letters):
+        while letters.count(c) > 1:
+            i = letters.index(c)
+            j = letters.index(c, i + 1)
+            x = np.diagonal(x, 0, i, j)
+            letters = letters[:i] + letters[i + 1 : j] + letters[j + 1 :] + c
+    gone = tuple(i for i, c in enumerate(letters) if c not in needed)
+    if gone:
+        x = np.sum(x, axis=gone)
+    return "".join(c for c in letters if c in needed), x
+
+
+def _contract(p: str, x: Any, q: str, y: Any, keep: set[str]) -> tuple[str, Any]:
+    batch = [c for c in p if c in q and c in keep]
+    summed = [c for c in p if c in q and c not in keep]
+    left, right = [c for c in p if c not in q], [c for c in q if c not in p]
+    size = dict(zip(p, shape_of(x), strict=True))
+    for c, n in zip(q, shape_of(y), strict=True):
+        if size.setdefault(c, n) != n:
+            if 1 not in (size[c], n):
+                raise ValueError(f"einsum: subscript {c!r} has sizes {size[c]} and {n}.")
+            size[c] = max(size[c], n)
+    x = np.broadcast_to(x, tuple(size[c] for c in p))
+    y = np.broadcast_to(y, tuple(size[c] for c in q))
+    n = [math.prod(size[c] for c in group) for group in (batch, left, summed, right)]
+    if not summed and not (left and right):  # no sum: an elementwise product reads better and fuses
+        order = [*batch, *left, *right]
+        return "".join(order), _aligned(p, x, order) * _aligned(q, y, order)
+    a = np.reshape(
+        np.transpose(x, [p.index(c) for c in (*batch, *left, *summed)]), (n[0], n[1], n[2])
+    )
+    b = np.reshape(
+        np.transpose(y, [q.index(c) for c in (*batch, *summed, *right)]), (n[0], n[2], n[3])
+    )
+    if not batch:
+        a, b = a[0], b[0]
+    order = [*batch, *left, *right]
+    return "".join(order), np.reshape(np.matmul(a, b), tuple(size[c] for c in order))
+
+
+def _aligned(letters: str, x: Any, order: list[str]) -> Any:
+    there = [c for c in order if c in letters]
+    x = np.transpose(x, [letters.index(c) for c in there])
+    sizes = dict(zip(there, shape_of(x), strict=True))
+    return np.reshape(x, tuple(sizes.get(c, 1) for c in order))
+
+
+# Decompositions, eager.
+
+_WHY = "LAPACK has no kernel here; call it outside the compiled function"
+
+
+def _mT(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _column(b: Any) -> Any:
+    return np.reshape(b, (*shape_of(b), 1))
+
+
+solve_ = primitive(
+    np.linalg.solve,
+    lambda g, x, a, b: -solve_(_mT(a), g) @ _mT(x),
+    lambda g, x, a, b: solve_(_mT(a), g),
+    arrays=None,
+    name="solve",
+    eager_only=_WHY,
+    analytic=True,
+    spec=lambda a, b: Spec(
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) + b.shape[-2:],
+        np.result_type(a.dtype, b.dtype, np.float32),
+    ),
+)
+inv_ = primitive(
+    np.linalg.inv,
+    lambda g, y, a: -_mT(y) @ g @ _mT(y),
+    name="inv",
+    arrays=None,
+    eager_only=_WHY,
+    analytic=True,
+    spec=lambda a: a,
+)
+
+
+def _cholesky_vjp(g: Any, L: Any, a: Any) -> Any:
+    """Murray 2016, eq. 10: with P the lower triangle whose diagonal is halved, S = L^-T P(L^T g) L^-1, made symmetric."""
+    n = shape_of(a)[-1]
+    half = np.tril(np.ones((n, n), g.dtype)) - 0.5 * np.eye(n, dtype=g.dtype)
+    inner = half * (_mT(L) @ g)
+    s = solve_(_mT(L), _mT(solve_(_mT(L), _mT(inner))))
+    return 0.5 * (s + _mT(s))
+
+
+cholesky_ = primitive(
+    np.linalg.cholesky,
+    _cholesky_vjp,
+    name="cholesky",
+    arrays=None,
+    eager_only=_WHY,
+    spec=lambda a: a,
+)
+det_ = primitive(
+    np.linalg.det,
+    lambda g, y, a: np.reshape(g * y, (*shape_of(y), 1, 1)) * _mT(inv_(a)),
+    name="det",
+    arrays=None,
+    eager_only=_WHY,
+    analytic=True,
+    spec=lambda a: Spec(a.shape[:-2], a.dtype),
+)
+logabsdet = primitive(
+    lambda a: np.linalg.slogdet(a)[1],
+    lambda g, y, a: np.reshape(g, (*shape_of(y), 1, 1)) * _mT(inv_(a)),
+    name="logabsdet",
+    arrays=None,
+    eager_only=_WHY,
+    spec=lambda a: Spec(a.shape[:-2], a.dtype),
+)
+_sign_of_det = primitive(
+    lambda a: np.linalg.slogdet(a)[0],
+    name="sign_of_det",
+    arrays=None,
+    eager_only=_WHY,
+    spec=lambda a: Spec(a.shape[:-2], a.dtype),
+)
+
+
+@implements(np.linalg.solve)
+def _solve(a: Any, b: Any) -> Any:
+    a, b = operand(a), operand(b)
+    if len(shape_of(b)) == 1:
+        return np.reshape(solve_(a, _column(b)), shape_of(a)[:-2] + shape_of(b))
+    return solve_(a, b)
+
+
+@implements(np.linalg.inv)
+def _inv(a: Any) -> Any:
+    return inv_(a)
+
+
+@implements(np.linalg.cholesky)
+def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    return _mT(cholesky_(a)) if upper else cholesky_(a)
+
+
+@implements(np.linalg.det)
+def _det(a: Any) -> Any:
+    return det_(a)
+
+
+@implements(np.linalg.slogdet)
+def _slogdet(a: Any) -> Any:
+    return _sign_of_det(a), logabsdet(a)
+
+
+METHODS["dot"] = _dot

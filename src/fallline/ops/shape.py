@@ -1,0 +1,727 @@
+"""Operations that move elements and compute nothing: views, joins, indexing, sorting. All linear but sort, each with its transpose.
+
+Reshape, transpose, broadcast_to, slice and diagonal are views in compiled code; NumPy's many other names are said with these.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from fallline.core.errors import TracingError, UnsupportedError, at_user_line
+from fallline.core.op import implements, linear, primitive
+from fallline.core.spec import Spec, shape_of, spec_of
+from fallline.core.trace import METHODS, Tracer, bind, operand
+
+# Views.
+
+reshape = linear(
+    lambda x, *, shape: np.reshape(x, shape),
+    lambda g, x, *, shape: np.reshape(g, shape_of(x)),
+    spec=lambda x, *, shape: Spec(shape, x.dtype, x.weak),
+    name="reshape",
+    kind="view",
+)
+transpose = linear(
+    lambda x, *, axes: np.transpose(x, axes),
+    lambda g, x, *, axes: np.transpose(g, tuple(int(i) for i in np.argsort(axes))),
+    spec=lambda x, *, axes: Spec(tuple(x.shape[i] for i in axes), x.dtype),
+    name="transpose",
+    kind="view",
+)
+broadcast_to = linear(
+    lambda x, *, shape: np.broadcast_to(x, shape),
+    lambda g, x, *, shape: g,  # autodiff sums it back
+    spec=lambda x, *, shape: Spec(shape, x.dtype),
+    name="broadcast_to",
+    kind="view",
+)
+
+
+def _cut(x: Any, index: tuple[tuple[int, int, int], ...]) -> Any:
+    """x[start : : step] with a count, per axis; a stop below zero cannot be written as a slice."""
+    return x[
+        tuple(
+            slice(a, None if (stop := a + n * step) < 0 else stop, step) if n else slice(0, 0)
+            for a, n, step in index
+        )
+    ]
+
+
+def _embedded(x: Any, *, shape: tuple[int, ...], index: tuple[tuple[int, int, int], ...]) -> Any:
+    out = np.zeros(shape, x.dtype)
+    _cut(out, index)[...] = x
+    return out
+
+
+slice_ = linear(
+    lambda x, *, index: _cut(x, index),
+    lambda g, x, *, index: embed(g, shape=shape_of(x), index=index),
+    spec=lambda x, *, index: Spec(tuple(n for _, n, _ in index), x.dtype),
+    name="slice",
+    kind="view",
+)
+embed = linear(
+    _embedded,
+    lambda g, x, *, shape, index: slice_(g, index=index),
+    spec=lambda x, *, shape, index: Spec(shape, x.dtype),
+    name="embed",
+    kind="embed",
+)
+diagonal = linear(
+    lambda x, *, offset: np.diagonal(x, offset, -2, -1),
+    lambda g, x, *, offset: diagonal_matrix(g, offset=offset, shape=shape_of(x)[-2:]),
+    name="diagonal",
+    kind="view",
+)
+
+
+def _diagonal_matrix(d: Any, *, offset: int, shape: tuple[int, int]) -> Any:
+    out = np.zeros(d.shape[:-1] + shape, d.dtype)
+    i = np.arange(d.shape[-1])
+    out[..., i + max(-offset, 0), i + max(offset, 0)] = d
+    return out
+
+
+diagonal_matrix = linear(
+    _diagonal_matrix,
+    lambda g, d, *, offset, shape: diagonal(g, offset=offset),
+    name="diagonal_matrix",
+    kind="embed_diagonal",
+)
+
+# Joins.
+
+
+def _part(i: int, g: Any, *xs: Any, axis: int) -> Any:
+    """The i-th part of a joined array."""
+    start = sum(shape_of(x)[axis] for x in xs[:i])
+    index = tuple(
+        (start, shape_of(xs[i])[axis], 1) if k == axis else (0, n, 1)
+        for k, n in enumerate(shape_of(g))
+    )
+    return slice_(g, index=index)
+
+
+def _joined(*xs: Spec, axis: int) -> Spec:
+    shape = list(xs[0].shape)
+    for x in xs[1:]:
+        if x.ndim != len(shape) or any(
+            n != m for k, (n, m) in enumerate(zip(x.shape, shape, strict=True)) if k != axis
+        ):
+            raise ValueError(
+                f"concatenate: shapes must agree except along axis {axis}; got {', '.join(str(x.shape) for x in xs)}."
+            )
+    shape[axis] = sum(x.shape[axis] for x in xs)
+    return Spec(tuple(shape), np.result_type(*[x.dtype for x in xs]))
+
+
+concatenate = linear(
+    lambda *xs, axis: np.concatenate(xs, axis=axis),
+    _part,
+    spec=_joined,
+    name="concatenate",
+    kind="concatenate",
+    arrays=None,
+)
+
+# Indexing with integers.
+
+
+def _scattered(g: Any, *index: Any, shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, index, g)
+    return out
+
+
+def _gathered(x: Spec, *index: Spec) -> Spec:
+    return Spec(np.broadcast_shapes(*[i.shape for i in index]) + x.shape[len(index) :], x.dtype)
+
+
+gather = primitive(
+    lambda x, *index: x[index],
+    lambda g, y, x, *index: scatter_add(g, *index, shape=shape_of(x)),
+    jvp=lambda y, args, tangents: gather(tangents[0], *args[1:]),
+    spec=_gathered,
+    name="gather",
+    kind="gather",
+    arrays=None,
+    analytic=True,
+)
+scatter_add = primitive(
+    _scattered,
+    lambda g, y, x, *index, shape: gather(g, *index),
+    jvp=lambda y, args, tangents, *, shape: scatter_add(tangents[0], *args[1:], shape=shape),
+    spec=lambda g, *index, shape: Spec(shape, g.dtype),
+    name="scatter_add",
+    kind="scatter",
+    arrays=None,
+    analytic=True,
+)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """x[index], with slices, integers, None, Ellipsis, integer arrays and boolean arrays."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    items = _expand_ellipsis([_item(i) for i in items], len(shape_of(x)))
+    x, items, arrays = _basic(x, items)
+    return _advanced(x, items) if arrays else x
+
+
+def _item(i: Any) -> Any:
+    """Slices, None and Ellipsis stay; integers become int; anything else an array."""
+    if i is None or i is Ellipsis or isinstance(i, slice) or i.__class__ is Tracer:
+        return i
+    if isinstance(i, (bool, np.bool_)):
+        raise UnsupportedError("x[True]: a single bool as index is not supported on traced arrays.")
+        )
+    if isinstance(i, (int, np.integer)):
+        return int(i)
+    array = np.asarray(i)
+    if array.dtype.kind not in "iub":
+        if array.size == 0:
+            return array.astype(np.intp)
+        raise IndexError(
+            f"an index must be an integer, a slice, None, Ellipsis or an integer or boolean array; got {array.dtype.name}."
+        )
+    return array
+
+
+def _used(item: Any) -> int:
+    """How many axes an item consumes."""
+    if item is None:
+        return 0
+    if item.__class__ in (np.ndarray, Tracer) and item.dtype.kind == "b":
+        return item.ndim
+    return 1
+
+
+def _expand_ellipsis(items: list[Any], ndim: int) -> list[Any]:
+    used = sum(_used(i) for i in items if i is not Ellipsis)
+    if used > ndim:
+        raise IndexError(f"too many indices: the array has {ndim} dimensions, {used} were indexed.")
+    at = [k for k, i in enumerate(items) if i is Ellipsis]
+    if len(at) > 1:
+        raise IndexError("an index can have only one Ellipsis.")
+    fill = [slice(None)] * (ndim - used)
+    return items + fill if not at else items[: at[0]] + fill + items[at[0] + 1 :]
+
+
+def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any], bool]:
+    """Do slices, integers and None; leave arrays as items over the axes that remain."""
+    cuts, shape, rest = [], [], []
+    axis = 0
+    arrays = False
+    for item in items:
+        if item is None:
+            shape.append(1)
+            rest.append(slice(None))
+        elif item.__class__ in (np.ndarray, Tracer):
+            arrays = True
+            for k in range(_used(item)):
+                n = shape_of(x)[axis + k]
+                cuts.append((0, n, 1))
+                shape.append(n)
+            rest.append(item)
+            axis += _used(item)
+        else:
+            n = shape_of(x)[axis]
+            if isinstance(item, slice):
+                start, stop, step = item.indices(n)
+                count = len(range(start, stop, step))
+                cuts.append((start if count else 0, count, step))
+                shape.append(count)
+                rest.append(slice(None))
+            else:
+                if not -n <= item < n:
+                    raise IndexError(
+                        f"index {item} is out of bounds for axis {axis} with size {n}."
+                    )
+                cuts.append((item % n, 1, 1))
+            axis += 1
+    if any((a, m, s) != (0, n, 1) for (a, m, s), n in zip(cuts, shape_of(x), strict=True)):
+        x = slice_(x, index=tuple(cuts))
+    return np.reshape(x, tuple(shape)), rest, arrays
+
+
+def _advanced(x: Any, items: list[Any]) -> Any:
+    """Integer and boolean arrays: bring their axes to the front, gather, and put the result's axes where NumPy puts them."""
+    index: list[Any] = []
+    axes: list[int] = []
+    positions: list[int] = []
+    axis = 0
+    for k, item in enumerate(items):
+        if isinstance(item, slice):
+            axis += 1
+            continue
+        parts = (
+            [_wrap(item, shape_of(x)[axis])]
+            if item.dtype.kind != "b"
+            else _hits(item, shape_of(x)[axis : axis + item.ndim])
+        )
+        positions.append(k)
+        for part in parts:
+            index.append(part)
+            axes.append(axis)
+            axis += 1
+    others = [a for a in range(len(shape_of(x))) if a not in axes]
+    y = gather(np.transpose(x, (*axes, *others)), *index)
+    lead = len(shape_of(y)) - len(others)
+    together = positions == list(range(positions[0], positions[0] + len(positions)))
+    if together and axes[0] > 0:  # the new axes go where the first array stood
+        before = axes[0]
+        y = np.transpose(
+            y, (*range(lead, lead + before), *range(lead), *range(lead + before, len(shape_of(y))))
+        )
+    return y
+
+
+def _wrap(index: Any, n: int) -> Any:
+    """Indices in range, negative ones from the end; known ones are checked here."""
+    if index.__class__ is Tracer:
+        return index
+    if index.size and not (-n <= index.min() and index.max() < n):
+        bad = index[(index < -n) | (index >= n)].flat[0]
+        raise IndexError(f"index {bad} is out of bounds for axis with size {n}.")
+    return np.where(index < 0, index + n, index)
+
+
+def _hits(mask: Any, shape: tuple[int, ...]) -> list[Any]:
+    if mask.__class__ is Tracer:
+        value = mask._concrete("indexing with a boolean array", "np.where(mask, x, 0)")
+        mask = np.asarray(value)
+    if mask.shape != shape:
+        raise IndexError(
+            f"a boolean index must have the shape of what it indexes; got {mask.shape} for {shape}."
+        )
+    return list(np.nonzero(mask))
+
+
+# Sorting.
+
+argsort_ = primitive(
+    lambda x, *, axis: np.argsort(x, axis=axis, kind="stable"),
+    spec=lambda x, *, axis: Spec(x.shape, np.dtype(np.intp)),
+    name="argsort",
+    kind="sort",
+    eager_only="sorting has no kernel",
+)
+sort_ = primitive(
+    lambda x, *, axis: np.sort(x, axis=axis, kind="stable"),
+    lambda g, y, x, *, axis: np.take_along_axis(
+        g, argsort_(argsort_(x, axis=axis), axis=axis), axis=axis
+    ),
+    jvp=lambda y, args, tangents, *, axis: np.take_along_axis(
+        tangents[0], argsort_(args[0], axis=axis), axis=axis
+    ),
+    spec=lambda x, *, axis: x,
+    name="sort",
+    kind="sort",
+    eager_only="sorting has no kernel",
+)
+
+# NumPy's own names.
+
+
+def _axis(axis: Any, ndim: int) -> int:
+    return int(np.lib.array_utils.normalize_axis_index(operator.index(axis), ndim))
+
+
+@implements(np.reshape)
+def _reshape(
+    a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None
+) -> Any:
+    if order != "C":
+        raise UnsupportedError(f"np.reshape: order={order!r} is not supported on traced arrays. Transpose first.")
+    want = newshape if shape is None else shape
+    want = [want] if isinstance(want, (int, np.integer)) else list(want)
+    size = spec_of(a).size
+    if want.count(-1) == 1:
+        known = math.prod(n for n in want if n != -1)
+        want[want.index(-1)] = size // known if known else 0
+    want = tuple(operator.index(n) for n in want)
+    if math.prod(want) != size:
+        raise ValueError(
+            f"reshape: {size} elements of shape {shape_of(a)} do not fit {tuple(want)}."
+        )
+    return a if want == shape_of(a) else bind(reshape, (a,), {"shape": want})
+
+
+@implements(np.transpose, np.permute_dims)
+def _transpose(a: Any, axes: Any = None) -> Any:
+    ndim = len(shape_of(a))
+    axes = tuple(range(ndim))[::-1] if axes is None else tuple(_axis(i, ndim) for i in axes)
+    if sorted(axes) != list(range(ndim)):
+        raise ValueError(f"transpose: axes must be a permutation of {ndim} axes; got {axes}.")
+    return a if axes == tuple(range(ndim)) else bind(transpose, (a,), {"axes": axes})
+
+
+@implements(np.swapaxes)
+def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    axes = list(range(len(shape_of(a))))
+    i, j = _axis(axis1, len(axes)), _axis(axis2, len(axes))
+    axes[i], axes[j] = axes[j], axes[i]
+    return np.transpose(a, axes)
+
+
+@implements(np.matrix_transpose)
+def _matrix_transpose(x: Any, /) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+@implements(np.moveaxis)
+def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    ndim = len(shape_of(a))
+    source = np.lib.array_utils.normalize_axis_tuple(
+        tuple(source) if not isinstance(source, int) else source, ndim
+    )
+    destination = np.lib.array_utils.normalize_axis_tuple(
+        tuple(destination) if not isinstance(destination, int) else destination, ndim
+    )
+    axes = [i for i in range(ndim) if i not in source]
+    for to, at in sorted(zip(destination, source, strict=True)):
+        axes.insert(to, at)
+    return np.transpose(a, axes)
+
+
+@implements(np.ravel)
+def _ravel(a: Any, order: str = "C") -> Any:
+    return _reshape(a, (-1,), order)
+
+
+@implements(np.expand_dims)
+def _expand_dims(a: Any, axis: Any) -> Any:
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    ndim = len(shape_of(a)) + len(given)
+    at = np.lib.array_utils.normalize_axis_tuple(given, ndim)
+    rest = iter(shape_of(a))
+    return np.reshape(a, tuple(1 if i in at else next(rest) for i in range(ndim)))
+
+
+@implements(np.squeeze)
+def _squeeze(a: Any, axis: Any = None) -> Any:
+    shape = shape_of(a)
+    ones = {i for i, n in enumerate(shape) if n == 1}
+    at = ones if axis is None else set(np.lib.array_utils.normalize_axis_tuple(axis, len(shape)))
+    if not at <= ones:
+        raise ValueError(f"squeeze: an axis must have size 1; got shape {shape}, axis {axis}.")
+    return np.reshape(a, tuple(n for i, n in enumerate(shape) if i not in at))
+
+
+@implements(np.broadcast_to)
+def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    shape = (shape,) if isinstance(shape, int) else tuple(map(operator.index, shape))
+    if np.broadcast_shapes(shape_of(array), shape) != shape:
+        raise ValueError(f"broadcast_to: shape {shape_of(array)} does not broadcast to {shape}.")
+    return array if shape == shape_of(array) else bind(broadcast_to, (array,), {"shape": shape})
+
+
+@implements(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+    shape = np.broadcast_shapes(*map(shape_of, args))
+    return tuple(np.broadcast_to(operand(a), shape) for a in args)
+
+
+@implements(np.concatenate)
+def _concatenate(
+    arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
+    parts = [operand(a) for a in arrays]
+    if axis is None:
+        parts, axis = [np.reshape(a, (-1,)) for a in parts], 0
+    if not parts or not shape_of(parts[0]):
+        raise ValueError(
+            "concatenate: needs at least one array, none of dimension 0. Did you mean np.stack?"
+        )
+    axis = _axis(axis, len(shape_of(parts[0])))
+    _joined(*map(spec_of, parts), axis=axis)
+    joined = parts[0] if len(parts) == 1 else bind(concatenate, parts, {"axis": axis})
+    return joined if dtype is None else joined.astype(dtype)
+
+
+@implements(np.stack)
+def _stack(
+    arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
+    parts = [operand(a) for a in arrays]
+    if len({shape_of(a) for a in parts}) != 1:
+        raise ValueError(
+            f"stack: all arrays must have one shape; got {', '.join(str(shape_of(a)) for a in parts) or 'none'}."
+        )
+    return np.concatenate(
+        [np.expand_dims(a, axis) for a in parts],
+        axis=_axis(axis, len(shape_of(parts[0])) + 1),
+        dtype=dtype,
+    )
+
+
+def _at_least(n: int, a: Any) -> Any:
+    return np.reshape(operand(a), (1,) * (n - len(shape_of(a))) + shape_of(a))
+
+
+@implements(np.hstack)
+def _hstack(tup: Any, **ignored: Any) -> Any:
+    parts = [_at_least(1, a) for a in tup]
+    return np.concatenate(parts, axis=0 if len(shape_of(parts[0])) == 1 else 1)
+
+
+@implements(np.vstack)
+def _vstack(tup: Any, **ignored: Any) -> Any:
+    return np.concatenate([_at_least(2, a) for a in tup], axis=0)
+
+
+@implements(np.split, np.array_split)
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    axis = _axis(axis, len(shape_of(ary)))
+    n = shape_of(ary)[axis]
+    if isinstance(indices_or_sections, (int, np.integer)):
+        parts = int(indices_or_sections)
+        if n % parts:
+            raise ValueError(
+                f"split: {n} elements along axis {axis} do not divide into {parts} equal parts."
+            )
+        edges = list(range(0, n + 1, n // parts)) if n else [0] * (parts + 1)
+    else:
+        edges = [0, *[slice(i).indices(n)[1] for i in indices_or_sections], n]
+    lead = (slice(None),) * axis
+    return [
+        getitem(ary, (*lead, slice(a, max(a, b))))
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+
+
+@implements(np.flip)
+def _flip(m: Any, axis: Any = None) -> Any:
+    ndim = len(shape_of(m))
+    axes = range(ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, ndim)
+    return getitem(
+        m, tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(ndim))
+    )
+
+
+@implements(np.roll)
+def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return np.reshape(np.roll(np.reshape(a, (-1,)), shift, 0), shape_of(a))
+    shifts, axes = np.broadcast_arrays(np.atleast_1d(shift), np.atleast_1d(axis))
+    for s, ax in zip(shifts.tolist(), axes.tolist(), strict=True):
+        ax = _axis(ax, len(shape_of(a)))
+        n = shape_of(a)[ax]
+        if n and s % n:
+            lead = (slice(None),) * ax
+            a = np.concatenate(
+                [
+                    getitem(a, (*lead, slice(n - s % n, None))),
+                    getitem(a, (*lead, slice(0, n - s % n))),
+                ],
+                axis=ax,
+            )
+    return a
+
+
+@implements(np.pad)
+def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
+    if mode != "constant" or np.ndim(constant_values) != 0:
+        raise UnsupportedError("np.pad: on traced arrays only mode='constant' with one value is supported. Use np.concatenate for others.")
+    shape = shape_of(array)
+    if isinstance(pad_width, dict):
+        pad_width = [pad_width.get(i, pad_width.get(i - len(shape), 0)) for i in range(len(shape))]
+        pad_width = [(w, w) if isinstance(w, int) else w for w in pad_width]
+    widths = np.broadcast_to(np.asarray(pad_width, dtype=np.intp), (len(shape), 2)).tolist()
+    if any(w < 0 for pair in widths for w in pair):
+        raise ValueError(f"pad: widths must not be negative; got {pad_width}.")
+    whole = tuple(a + n + b for n, (a, b) in zip(shape, widths, strict=True))
+    index = tuple((a, n, 1) for n, (a, _) in zip(shape, widths, strict=True))
+    padded = bind(embed, (array,), {"shape": whole, "index": index})
+    if constant_values.__class__ is not Tracer and constant_values == 0:
+        return padded
+    inside = _embedded(np.ones(shape, bool), shape=whole, index=index)
+    return np.where(inside, padded, constant_values)
+
+
+@implements(np.tile)
+def _tile(A: Any, reps: Any) -> Any:
+    reps = (reps,) if isinstance(reps, (int, np.integer)) else tuple(reps)
+    ndim = max(len(reps), len(shape_of(A)))
+    reps = (1,) * (ndim - len(reps)) + reps
+    A = _at_least(ndim, A)
+    pairs = [m for r, n in zip(reps, shape_of(A), strict=True) for m in (r, n)]
+    spaced = np.reshape(A, tuple(m for n in shape_of(A) for m in (1, n)))
+    return np.reshape(
+        np.broadcast_to(spaced, tuple(pairs)),
+        tuple(r * n for r, n in zip(reps, shape_of(A), strict=True)),
+    )
+
+
+@implements(np.repeat)
+def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    axis = _axis(axis, len(shape_of(a)))
+    n = shape_of(a)[axis]
+    if np.ndim(repeats) == 0:
+        r = operator.index(repeats)
+        shape = shape_of(a)
+        spaced = np.broadcast_to(
+            np.expand_dims(a, axis + 1), (*shape[: axis + 1], r, *shape[axis + 1 :])
+        )
+        return np.reshape(spaced, (*shape[:axis], n * r, *shape[axis + 1 :]))
+    return np.take(a, np.repeat(np.arange(n), repeats), axis=axis)
+
+
+@implements(np.take)
+def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+    if mode != "raise":
+        raise UnsupportedError("np.take: only mode='raise' is supported on traced arrays. Clip or wrap the indices first.")
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    axis = _axis(axis, len(shape_of(a)))
+    index = indices if indices.__class__ is Tracer else np.asarray(indices)
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"take: indices must be integers; got {index.dtype.name}.")
+    if index.ndim == 0 and index.__class__ is not Tracer:
+        index = int(index)
+    return getitem(a, (*(slice(None),) * axis, index))
+
+
+@implements(np.take_along_axis)
+def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+    if axis is None:
+        arr, axis = np.reshape(arr, (-1,)), 0
+    ndim = len(shape_of(arr))
+    axis = _axis(axis, ndim)
+    shape = np.broadcast_shapes(
+        *[tuple(1 if i == axis else n for i, n in enumerate(shape_of(x))) for x in (arr, indices)]
+    )
+    arr = np.broadcast_to(
+        arr, tuple(shape_of(arr)[axis] if i == axis else n for i, n in enumerate(shape))
+    )
+    grid = [
+        indices if i == axis else np.arange(n).reshape([-1 if k == i else 1 for k in range(ndim)])
+        for i, n in enumerate(shape)
+    ]
+    return getitem(arr, tuple(grid))
+
+
+@implements(np.sort)
+def _sort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    return bind(sort_, (a,), {"axis": _axis(axis, len(shape_of(a)))})
+
+
+@implements(np.argsort)
+def _argsort(
+    a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    return bind(argsort_, (a,), {"axis": _axis(axis, len(shape_of(a)))})
+
+
+def _triangle(function: Any) -> Any:
+    @implements(function)
+    def triangle(m: Any, k: int = 0) -> Any:
+        return np.where(function(np.ones(shape_of(m)[-2:], bool), k), m, 0)
+
+    return triangle
+
+
+_triangle(np.tril)
+_triangle(np.triu)
+
+
+@implements(np.diagonal)
+def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    return bind(
+        diagonal, (np.moveaxis(a, (axis1, axis2), (-2, -1)),), {"offset": operator.index(offset)}
+    )
+
+
+@implements(np.diag)
+def _diag(v: Any, k: int = 0) -> Any:
+    if len(shape_of(v)) == 2:
+        return np.diagonal(v, k)
+    n = shape_of(v)[0] + abs(k)
+    return bind(diagonal_matrix, (v,), {"offset": k, "shape": (n, n)})
+
+
+@implements(np.trace)
+def _trace(
+    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+) -> Any:
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@implements(np.shape)
+def _shape(a: Any) -> Any:
+    return a.shape
+
+
+@implements(np.ndim)
+def _ndim(a: Any) -> int:
+    return a.ndim
+
+
+@implements(np.size)
+def _size(a: Any, axis: Any = None) -> int:
+    return a.size if axis is None else a.shape[axis]
+
+
+def _filled(function: Any, like: Any) -> None:
+    @implements(like)
+    def filled(
+        a: Any,
+        *value: Any,
+        dtype: Any = None,
+        order: str = "K",
+        subok: bool = True,
+        shape: Any = None,
+        device: Any = None,
+    ) -> Any:
+        shape = shape_of(a) if shape is None else shape
+        if value:
+            return np.broadcast_to(operand(value[0]), shape).astype(dtype or a.dtype)
+        return function(shape, dtype=dtype or a.dtype)
+
+    return None
+
+
+_filled(np.zeros, np.zeros_like)
+_filled(np.ones, np.ones_like)
+_filled(np.zeros, np.empty_like)
+_filled(np.full, np.full_like)
+
+
+def _refuse_copyto(*args: Any, **kwargs: Any) -> Any:
+    raise TracingError("np.copyto: a traced array cannot be written into an existing one. Return the new array instead.")
+
+
+implements(np.copyto, np.put, np.place, np.putmask, np.fill_diagonal)(_refuse_copyto)
+
+METHODS["__getitem__"] = getitem
+METHODS["reshape"] = lambda a, *shape, order="C", copy=None: _reshape(
+    a, shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape, order
+)
+METHODS["transpose"] = lambda a, *axes: _transpose(
+    a,
+    None
+    if not axes or axes[0] is None
+    else axes[0]
+    if len(axes) == 1 and not isinstance(axes[0], int)
+    else axes,
+)
+METHODS["ravel"] = METHODS["flatten"] = _ravel
+METHODS["squeeze"] = _squeeze
+METHODS["swapaxes"] = _swapaxes
+METHODS["repeat"] = _repeat
+METHODS["take"] = _take
+METHODS["diagonal"] = _diagonal
+METHODS["trace"] = _trace
+METHODS["argsort"] = _argsort
+METHODS["dot"] = lambda a, b: np.dot(a, b)

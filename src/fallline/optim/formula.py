@@ -1,0 +1,284 @@
+"""A declared formula: which of its arguments are arrays, which are numbers, and what they may be."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fallline.core.graph import Node, trace
+from fallline.core.spec import Spec, is_weak, spec_of
+from fallline.optim import limits
+from fallline.optim.recorded import Recorded
+from fallline.optim.space import Space
+
+Settings = dict[str, Any]
+PER = ("element", "tensor", "global")
+
+
+class Formula:
+    """A function of the gradient, the parameters and their state, with names for its numbers.
+
+    The positional arguments are g, p, an array per slot and a number per scalar state. The keyword
+    arguments are the step t, if the formula needs it, and hyperparameters. One that is a number may
+    change from step to step; a bool, a string or None selects the formula, once and for all; so does the
+    number 0, which lets a formula leave out what it does not need (see `is_zero`).
+    """
+
+    borrowed: frozenset[str] = frozenset({"t"})  # keywords that come from the step, not from the user
+    leading: tuple[str, ...] = ("p",)  # what it returns before the new state
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        slots: Mapping[str, Any] | Callable[[Settings], Mapping[str, Any]] | None = None,
+        scalars: Mapping[str, float] | None = None,
+        space: Space | None = None,
+        per: str = "element",
+        limits: Mapping[str, str] | None = None,
+        options: Mapping[str, tuple[Any, ...]] | None = None,
+        check: Callable[[Settings], str | None] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = function.__name__
+        self.slots = slots or {}
+        self.scalars = dict(scalars or {})
+        self.per = per
+        self.options = dict(options or {})
+        self.check = check
+        keywords = [p for p in _parameters(function) if p.kind is p.KEYWORD_ONLY]
+        self.takes = {p.name for p in keywords}
+        own = [p for p in keywords if not (p.name in self.borrowed and p.default is p.empty)]
+        self.hypers = {p.name: p.default for p in own if p.name != "t"}
+        self.space = dict(space or {})
+        self.limits = _limits(self, limits or {})
+        self._recorded: dict[Any, Recorded] = {}
+        _check_declaration(self)
+
+    # -- what it is
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def formula(self) -> str:
+        """The first indented block of the docstring."""
+        lines = self.doc.splitlines()
+        start = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
+        rest = lines[start:]
+        end = next((i for i, x in enumerate(rest) if x and not x.startswith("    ")), len(rest))
+        return inspect.cleandoc("\n".join(rest[:end]))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The numeric hyperparameters that have a default."""
+        return {n: d for n, d in self.hypers.items() if _is_number(d)}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """By name where it can be imported (a module's name means the rule, not its function)."""
+        module, name = self.function.__module__, self.function.__qualname__
+        if module != "__main__" and getattr(sys.modules.get(module), name, None) is self:
+            return _named, (module, name)
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "__wrapped__"} | {"_recorded": {}}
+
+    # -- binding
+
+    def settle(self, given: Mapping[str, Any]) -> Settings:
+        """A checked value for every hyperparameter: those given, defaults for the others."""
+        for name in given:
+            if name not in self.hypers:
+                raise TypeError(f"{self.name}: no hyperparameter {name!r}. {nearest(name, self.hypers)}")
+        missing = [n for n, d in self.hypers.items() if d is inspect.Parameter.empty and n not in given]
+        if missing:
+            raise TypeError(f"{self.name}: {missing[0]} has no default and must be given.")
+        settings = {n: self._settled(n, given.get(n, d)) for n, d in self.hypers.items()}
+        complaint = self.check and self.check(settings)
+        if complaint:
+            raise ValueError(f"{self.name}: {complaint}")
+        return settings
+
+    def _settled(self, name: str, value: Any) -> Any:
+        default = self.hypers[name]
+        if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+            value = value.item()
+        allowed = self.options.get(name, (False, True) if isinstance(default, bool) else None)
+        if allowed and any(value is a or (isinstance(value, str) and value == a) for a in allowed):
+            return value
+        if allowed and not _is_number(default):
+            close = f" {nearest(value, allowed)}" if isinstance(value, str) else ""
+            shown = ", ".join(map(repr, allowed))
+            raise ValueError(f"{self.name}: {name} must be one of {shown}; got {value!r}.{close}")
+        return self.number(name, value)
+
+    def number(self, name: str, value: Any) -> Any:
+        """The value of a numeric hyperparameter, checked; schedules stay what they are."""
+        if callable(value):
+            return value
+        if not _is_number(value):
+            raise TypeError(
+                f"{self.name}: {name} must be a number or a schedule (a function of the step); "
+                f"got {value!r}."
+            )
+        if name in self.limits:
+            limits.check(self.name, name, value, self.limits[name])
+        return value if isinstance(self.hypers[name], int) else float(value)
+
+    def slots_of(self, settings: Settings) -> dict[str, Any]:
+        """The slots and their starts; some formulas need more of them with some options."""
+        return dict(self.slots(settings) if callable(self.slots) else self.slots)
+
+    # -- recording
+
+    def recorded(
+        self, arrays: tuple[Spec, ...], numbers: Mapping[str, Spec], fixed: Mapping[str, Any]
+    ) -> Recorded:
+        """The graph for arrays and numbers of these types; traced once.
+
+        arrays  the specs of g, p and the slots. numbers  specs of the scalars, of t and of the
+        hyperparameters that are numbers, by name. fixed  the values of all others.
+        """
+        if self.per == "element":  # one trace serves every shape
+            arrays = tuple([Spec((1,), a.dtype) for a in arrays])
+        key = arrays, tuple(numbers.items()), tuple(fixed.items())
+        if key not in self._recorded:
+            self._recorded[key] = self._record(arrays, numbers, fixed)
+        return self._recorded[key]
+
+    def _record(
+        self, arrays: tuple[Spec, ...], numbers: Mapping[str, Spec], fixed: Mapping[str, Any]
+    ) -> Recorded:
+        scalars = list(self.scalars)
+
+        def update(*values: Any) -> Any:
+            named = dict(zip(numbers, values[len(arrays) :], strict=True)) | fixed
+            state = [named.pop(s) for s in scalars]
+            return self.function(*values[: len(arrays)], *state, **named)
+
+        update.__name__ = self.name
+        slots = len(arrays) - 2
+        given = [p.name for p in _parameters(self.function) if p.kind is p.POSITIONAL_OR_KEYWORD]
+        labels = (given + [f"slot{i}" for i in range(slots)])[: len(arrays)]
+        graph = trace(update, *arrays, *numbers.values(), names=[*labels, *numbers])
+        if self.per == "element":
+            _check_elementwise(self, graph.nodes)
+        _check_outputs(self, graph.outputs, graph.inputs[: len(arrays)], [*self.leading, *labels[2:]])
+        return Recorded(graph, len(arrays))
+
+
+def is_zero(x: Any) -> bool:
+    """Whether a hyperparameter is the constant 0 (and not a traced number that may be 0 at times)."""
+    return x.__class__ in (int, float) and x == 0
+
+
+def is_fixed(value: Any) -> bool:
+    """Whether a hyperparameter belongs to the formula: not a number, or the number 0."""
+    return not callable(value) and (not _is_number(value) or value == 0)
+
+
+def nearest(name: Any, known: Iterable[Any]) -> str:
+    """The end of an error sentence: what the user may have meant, or what there is."""
+    names = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are {', '.join(names)}." if names else "It has none."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _named(module: str, name: str) -> Any:
+    __import__(module)
+    return getattr(sys.modules[module], name)
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+def _limits(formula: Formula, given: Mapping[str, str]) -> dict[str, str]:
+    merged = {n: i for n, i in limits.USUAL.items() if n in formula.hypers} | dict(given)
+    for interval in merged.values():
+        limits.parse(interval)
+    return merged
+
+
+# ---- what is wrong with a declaration --------------------------------------------------------------
+
+
+def _check_declaration(formula: Formula) -> None:
+    name = formula.name
+    if formula.per not in PER:
+        raise ValueError(f"{name}: per must be one of {', '.join(map(repr, PER))}; got {formula.per!r}.")
+    for what, declared in (("limits", formula.limits), ("options", formula.options), ("space", formula.space)):
+        for key in declared:
+            if key not in formula.hypers:
+                raise ValueError(f"{name}: {what} names {key!r}. {nearest(key, formula.hypers)}")
+    parameters = _parameters(formula.function)
+    given = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if open_ended or callable(formula.slots):
+        return
+    wanted = ["g", "p", *formula.slots, *formula.scalars]
+    if len(given) != len(wanted):
+        raise TypeError(
+            f"{name}: the positional arguments must be {', '.join(wanted)} (gradient, parameters, slots, "
+            f"scalars); got {', '.join(given) or 'none'}. A slot is declared by slots={{'m': 0.0}}; "
+            "hyperparameters come after a *."
+        )
+
+
+def _check_elementwise(formula: Formula, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        if not node.spec.weak and node.op is not None and node.op.kind != "elementwise":
+            at = f"\n  at {node.where[0]}:{node.where[1]}" if node.where else ""
+            raise TypeError(
+                f"{formula.name}: {node.op.name} needs more than one element, and the formula is declared "
+                f"per element. Did you mean per='tensor' or per='global'?{at}"
+            )
+
+
+def _check_outputs(
+    formula: Formula, outputs: list[Node], inputs: list[Node], labels: list[str]
+) -> None:
+    """As many results as there should be, each with the shape and type of what it replaces."""
+    names = [*labels, *formula.scalars]
+    if len(outputs) != len(names):
+        raise TypeError(
+            f"{formula.name}: must return {', '.join(names)} ({len(names)} values); got {len(outputs)}."
+        )
+    likes = [inputs[1]] * len(formula.leading) + inputs[2:]
+    for name, out, like in zip(labels, outputs, likes, strict=False):
+        if (out.spec.shape, out.spec.dtype) != (like.spec.shape, like.spec.dtype) or out.spec.weak:
+            raise TypeError(
+                f"{formula.name}: the new {name} must be {like.spec!r}; got {out.spec!r}. "
+                "A NumPy number or array in the formula imposes its type; use Python numbers."
+            )
+    for name, out in zip(formula.scalars, outputs[len(labels) :], strict=True):
+        if not out.spec.weak:
+            raise TypeError(
+                f"{formula.name}: the new {name} must be a number, computed from numbers alone; "
+                f"got {out.spec!r}. A value like the parameters is a slot."
+            )
+
+
+def weak_spec(value: Any) -> Spec:
+    """The spec of a number of the step; a NumPy number is not one."""
+    return spec_of(value) if is_weak(value) else Spec((), np.dtype(np.float64), weak=True)

@@ -1,0 +1,84 @@
+"""A formula as a graph, ready to run: numbers first, by Python in float64, then arrays, by NumPy.
+
+A number meets arrays as a Python float, so it takes their type: float32 parameters stay float32, and
+compiled code, which starts from the same graph, computes the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import fallline.ops  # noqa: F401  (the operations that formulas are made of)
+from fallline.compile.prologue import Prologue, weak_frontier
+from fallline.core.graph import Graph, Node
+from fallline.core.trace import Tracer
+
+
+class Recorded:
+    """The graph of a formula whose first inputs are arrays and whose others are numbers.
+
+    Call it with values of both. Tracers may stand for any of them: the operations are then recorded or
+    differentiated, one by one.
+    """
+
+    def __init__(self, graph: Graph, arrays: int) -> None:
+        self.graph = graph
+        self.arrays = graph.inputs[:arrays]
+        self.numbers = graph.inputs[arrays:]
+        self.met = weak_frontier(graph)
+        self.prologue = Prologue(self.numbers, self.met)
+        self._program = _with_last_uses([n for n in graph.nodes if not n.spec.weak], graph)
+        self._all = _with_last_uses(graph.nodes, graph)
+
+    def __call__(self, arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
+        """The outputs: arrays that share no memory with the given ones, and numbers."""
+        found = dict(zip(map(id, self.arrays), arrays, strict=True))
+        program = self._program
+        if any(x.__class__ is Tracer for x in numbers):
+            found.update(zip(map(id, self.numbers), numbers, strict=True))
+            program = self._all
+        else:
+            found.update(zip(map(id, self.met), self.prologue(*numbers), strict=True))
+        with np.errstate(all="ignore"):  # as compiled code: non-finite values travel, the loss tells
+            for node, args, dead in program:
+                y = node.op(*[_value(a, found) for a in args], **node.params)  # type: ignore[misc]
+                found[id(node)] = _number(y) if node.spec.weak else y
+                for key in dead:
+                    del found[key]
+        taken = {id(x) for x in arrays}
+        return [_own(_value(o, found), o, taken) for o in self.graph.outputs]
+
+
+def _value(node: Node, found: dict[int, Any]) -> Any:
+    return node.value if node.is_constant else found[id(node)]
+
+
+def _number(y: Any) -> Any:
+    """A computed number stays a Python number: a NumPy scalar would impose its type on arrays."""
+    return y if y.__class__ is Tracer else np.asarray(y).item()
+
+
+def _own(y: Any, node: Node, taken: set[int]) -> Any:
+    """A result that is nobody else's array."""
+    if y.__class__ is Tracer or node.spec.weak:
+        return y
+    y = np.array(y) if id(y) in taken else np.asarray(y)
+    taken.add(id(y))
+    return y
+
+
+def _with_last_uses(
+    nodes: Sequence[Node], graph: Graph
+) -> list[tuple[Node, tuple[Node, ...], list[int]]]:
+    """Each operation with the results that nothing needs after it: memory is given back early."""
+    kept = {id(o) for o in graph.outputs} | {id(n) for n in graph.inputs}
+    made = {id(n) for n in nodes}
+    program = []
+    for node in reversed(nodes):
+        dead = {id(a) for a in node.args if id(a) in made} - kept
+        kept |= dead
+        program.append((node, node.args, sorted(dead)))
+    return program[::-1]
