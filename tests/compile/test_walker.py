@@ -50,7 +50,7 @@ def no_hang() -> Iterator[None]:
 
 
 def mixing(jobs: int, phases: int, width: int = 16) -> tuple[Walk, np.ndarray, np.ndarray]:
-    """Phases that carry every block of y forward and mix it with its neighbour of the phase before."""
+    """Phases that mix every block of one array with another block of the other."""
     rng = np.random.default_rng(jobs)
     a = rng.integers(1 << 30, size=(jobs, width))
     b = rng.integers(1 << 30, size=(jobs, width))

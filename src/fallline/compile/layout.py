@@ -66,7 +66,7 @@ class Layouts:
         """None where the elements must move: reshaping what is not laid out in one piece."""
         source = self[node.args[0]]
         if 0 in source.shape or 0 in node.spec.shape:
-            return Layout(node, node.spec.shape, row_major(node.spec.shape))
+            return Layout(source.root, node.spec.shape, row_major(node.spec.shape))
         # NumPy works out the view, on an array of the same strides that is never read
         hollow = as_strided(_BYTE, source.shape, source.strides)
         try:

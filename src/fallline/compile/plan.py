@@ -9,17 +9,17 @@ calls have separate workspaces, and a frame can be bound to arrays once and then
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fallline.compile import store
-from fallline.compile.lower import Launch, Lowered, Place, lower
+from fallline.compile import store, texts
+from fallline.compile.lower import Launch, Lowered, Place, Unit, lower
 from fallline.compile.prologue import Prologue
 from fallline.compile.simplify import simplify
-from fallline.compile.texts import OUT_OF_BOUNDS
 from fallline.compile.walker import Program, Walk
 from fallline.core.graph import Graph, Node
 from fallline.core.spec import Spec
@@ -37,15 +37,30 @@ class Plan:
     plan.explain()                kernels, buffers, bytes and flops as text
     """
 
-    def __init__(self, graph: Graph, donate: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, donate: dict[int, int] | None = None, guard: int | None = None
+    ) -> None:
+        """`donate` maps outputs to the inputs whose memory they take over; before any of that is overwritten, the output
+        `guard` must be finite, or the walk stops with the status NOT_FINITE."""
         self.graph = simplify(graph)
         self.donate = donate or {}
         self.lowered = lower(self.graph, self.donate)
+        if guard is not None:
+            self._insert_guard(self.lowered, guard)
         self.inputs = [n for n in self.graph.inputs if not n.spec.weak]
         self.numbers = [n for n in self.graph.inputs if n.spec.weak]
         self._lay_out(self.lowered)
         self._frames: list[Frame] = []
         self._lock = threading.Lock()
+
+    def _insert_guard(self, lowered: Lowered, output: int) -> None:
+        root = lowered.outputs[output]
+        if root is None:
+            return
+        made = max(i for i, unit in enumerate(lowered.units) if root in unit.writes)
+        launch = Launch(texts.guard(root.spec.dtype), [[Place("status"), Place(root)]], "guard")
+        lowered.launches.insert(made + 1, launch)
+        lowered.units.insert(made + 1, Unit([], reads={root}))
 
     # -- memory
 
@@ -60,10 +75,8 @@ class Plan:
         self._place_constants(lowered)
         for i, (node, dtype) in enumerate(self.scalars):
             self.base_of[id(node), dtype.str] = (SCALARS, i * SCALAR_BYTES)
-        for i, node in enumerate([*self.inputs]):
+        for i, node in enumerate(self.inputs):
             self.base_of[node] = (FIRST_INPUT + i, 0)
-        donated = {self.graph.outputs[o]: self.graph.inputs[i] for o, i in self.donate.items()}
-        del donated
         for i, node in enumerate(self.fresh):
             donor = self._donor(node)
             self.base_of[node] = (FIRST_INPUT + len(self.inputs) + i, 0) if donor is None else self.base_of[donor]
@@ -145,9 +158,9 @@ class Plan:
 
     # -- running
 
-    def frame(self) -> Frame:
-        """Memory and a walk of one's own."""
-        return Frame(self)
+    def frame(self, rows: int = 1) -> Frame:
+        """Memory and a walk of one's own; `rows` steps' worth of scalars."""
+        return Frame(self, rows)
 
     def run(self, *values: Any, out: Sequence[Any] | None = None) -> list[Any]:
         """The outputs for these inputs: arrays and numbers in the order of the graph's inputs."""
@@ -173,15 +186,16 @@ class Plan:
 class Frame:
     """One set of memory for a plan, and the walk over it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, rows: int = 1) -> None:
         self.plan = plan
         self.workspace = _memory(plan.workspace_bytes)
-        self.scalars = _memory(SCALAR_BYTES * len(plan.scalars))
+        self.row_bytes = SCALAR_BYTES * len(plan.scalars)
+        self.scalars = _memory(self.row_bytes * rows)
         self.walk = Walk(plan.program(), plan.n_bases, calls_blas=any(launch.calls_blas for launch in plan.lowered.launches))
         bases = self.walk.bases
         bases[WORKSPACE], bases[CONSTANTS], bases[SCALARS] = map(_address, (self.workspace, plan.constants, self.scalars))
-        self._writers = [_scalar_writer(self.scalars, i, d) for i, (_, d) in enumerate(plan.scalars)]
-        self._frontier = [plan._position[id(n)] for n, _ in plan.scalars]
+        self.walk.advance[SCALARS] = self.row_bytes if rows > 1 else 0
+        self._write = _row_writer(self.scalars, [d for _, d in plan.scalars], [plan._position[id(n)] for n, _ in plan.scalars])
         self._kept: dict[int, Any] = {}
         self._arrays = [i for i, n in enumerate(plan.graph.inputs) if not n.spec.weak]
         self._weak = [i for i, n in enumerate(plan.graph.inputs) if n.spec.weak]
@@ -195,11 +209,10 @@ class Frame:
     def input_base(self, node: Node) -> int:
         return self.plan.base_of[node][0]
 
-    def numbers(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Run the prologue and put its results where the kernels read them."""
+    def numbers(self, values: Sequence[Any], row: int = 0) -> tuple[Any, ...]:
+        """Run the prologue and put its results where the kernels read them in this step."""
         found = self.plan.prologue(*values)
-        for write, at in zip(self._writers, self._frontier, strict=True):
-            write(found[at])
+        self._write(row, found)
         return found
 
     def __call__(self, values: Sequence[Any], out: Sequence[Any] | None = None) -> list[Any]:
@@ -232,8 +245,10 @@ class Frame:
 
 def raise_status(status: int, name: str) -> None:
     """What a kernel reported."""
-    if status == OUT_OF_BOUNDS:
+    if status == texts.OUT_OF_BOUNDS:
         raise IndexError(f"{name}: an index is out of bounds.")
+    if status == texts.NOT_FINITE:
+        raise FloatingPointError(f"{name}: the guarded result is not finite.")
     raise RuntimeError(f"{name}: stopped with status {status}.")
 
 
@@ -245,13 +260,28 @@ def _filled(node: Node, found: tuple[Any, ...], plan: Plan, given: Any) -> Any:
     return np.array(np.broadcast_to(value, node.spec.shape))
 
 
-def _scalar_writer(memory: np.ndarray[Any, Any], i: int, dtype: np.dtype[Any]) -> Callable[[Any], None]:
-    view = memory[i * SCALAR_BYTES : i * SCALAR_BYTES + dtype.itemsize].view(dtype)
+_STRUCT = {"f4": "f4x", "f8": "d", "i8": "q", "i4": "i4x", "u8": "Q", "u4": "I4x", "b1": "?7x"}
 
-    def write(value: Any) -> None:
-        view[0] = value
 
-    return write
+def _row_writer(memory: np.ndarray[Any, Any], dtypes: Sequence[np.dtype[Any]], places: Sequence[int]) -> Callable[[int, tuple[Any, ...]], None]:
+    """A function that casts the prologue's results to their types and stores them as row `i`."""
+    fields = np.dtype({"names": [str(i) for i in range(len(dtypes))], "formats": list(dtypes), "offsets": [SCALAR_BYTES * i for i in range(len(dtypes))], "itemsize": SCALAR_BYTES * len(dtypes)}) if dtypes else None
+    table = memory.view(fields) if fields is not None else None
+    codes = [_STRUCT.get(d.str[1:]) for d in dtypes]
+    packer = struct.Struct("=" + "".join(c or "" for c in codes)) if all(codes) else None
+
+    def write(row: int, found: tuple[Any, ...]) -> None:
+        values = [found[p] for p in places]
+        if packer is not None:
+            try:
+                return packer.pack_into(memory, row * packer.size, *values)
+            except (OverflowError, struct.error):  # too large for its type: NumPy makes it infinite
+                pass
+        with np.errstate(all="ignore"):
+            for i, (value, dtype) in enumerate(zip(values, dtypes, strict=True)):
+                table[row][str(i)] = np.asarray(value).astype(dtype)  # type: ignore[index]
+
+    return write if dtypes else lambda row, found: None
 
 
 def _aligned(n: int) -> int:
@@ -268,6 +298,3 @@ def _memory(nbytes: int) -> np.ndarray[Any, Any]:
 def _address(array: np.ndarray[Any, Any]) -> int:
     return array.__array_interface__["data"][0]
 
-
-def titles(launches: Sequence[Launch]) -> list[str]:
-    return [launch.title for launch in launches]

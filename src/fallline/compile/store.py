@@ -5,7 +5,8 @@
 A kernel's text is a Python module that defines one function `kernel`; its annotations say what
 `args` holds: "int" one slot with the number; "float32*" (any dtype) two, a pointer's base and its
 offset in bytes; "float32" two, the place of a scalar. Pointers must not overlap. A first line
-`# name: add_tanh` names the kernel in files and stack traces.
+`# name: add_tanh` names the kernel in files and stack traces. What a text imports besides NumPy and
+`fallline.compile.library` is not part of its key: write such functions into the text instead.
 
 The directory is $FALLLINE_CACHE_DIR ("off": none), else the user's cache directory. A kernel lies
 there as readable source and as object code behind one line of JSON: what it was made from and for,

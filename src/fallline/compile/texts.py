@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 HEADING = "from fallline.compile.library.mathematics import *\n\n\n"
-OUT_OF_BOUNDS = 2  # what an index outside its axis writes into the status word
+# What kernels write into the status word.
+OUT_OF_BOUNDS, NOT_FINITE = 2, 3
 
 
 def _name(dtype: np.dtype[Any]) -> str:
@@ -82,4 +83,13 @@ def cumsum(dtype: np.dtype[Any], out: np.dtype[Any]) -> str:
         for i1 in range(n1):
             total = {out.name}(total + {out.name}(x[i0 * x_0 + i1 * x_1]))
             y[i0 * y_0 + i1 * y_1] = total
+"""
+
+
+def guard(dtype: np.dtype[Any]) -> str:
+    """Stops the walk if a number is not finite."""
+    return f"""# name: guard
+{HEADING}def kernel(status: "int64*", x: "{_name(dtype)}"):
+    if not isfinite(x):
+        status[0] = {NOT_FINITE}
 """

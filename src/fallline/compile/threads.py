@@ -14,7 +14,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import SupportsIndex
 
 Job = Callable[[], object]
 
@@ -33,9 +35,9 @@ def set_threads(n: int | None) -> None:
     worker processes of multiprocessing, concurrent.futures and joblib, which share the machine.
     """
     global _chosen
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+    if n is not None and (isinstance(n, bool) or not isinstance(n, SupportsIndex) or int(n) < 1):
         raise ValueError(f"set_threads: n must be a whole number >= 1, or None; got {n!r}.")
-    _chosen = n if n is not None else _default()
+    _chosen = int(n) if n is not None else _default()
 
 
 def get_threads() -> int:
@@ -55,8 +57,9 @@ def borrow(borrower: object, n: int) -> Sequence[Helper]:
     # While the interpreter shuts down a helper could no longer enter it.
     if sys.is_finalizing() or lent.setdefault(TEAM, borrower) is not borrower:
         return ()
-    while len(_helpers) < n:
-        _helpers.append(Helper())
+    with suppress(RuntimeError):  # no thread can be started: fewer will do
+        while len(_helpers) < n:
+            _helpers.append(Helper())
     return _helpers[:n]
 
 
@@ -106,7 +109,7 @@ def _processors() -> int:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         processors = os.cpu_count() or 1
-    return max(1, min(processors, math.floor(_cgroup_quota())))
+    return max(1, int(min(processors, _cgroup_quota())))
 
 
 def _cgroup_quota(

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.errors import UnsupportedError
 from fallline.core.spec import OF_PYTHON, Spec, shape_of, spec_of
 from fallline.core.trace import FUNCTIONS, UFUNCS, bind
 
@@ -130,6 +131,7 @@ def elementwise(
     kernel: str | None = None,
     name: str | None = None,
     analytic: bool = False,
+    spec: Callable[..., Spec] | None = None,
     eager_only: str | None = None,
 ) -> Op:
     """An operation on each element: one partial derivative per argument.
@@ -155,7 +157,7 @@ def elementwise(
         name or function.__name__,
         "elementwise",
         function,
-        lambda *args, **params: result_spec(function, args, **params),
+        spec or (lambda *args, **params: result_spec(function, args, **params)),
         pull if any(p is not None for p in partials) else None,
         push,
         lambda i: partials[i] is not None,
@@ -340,3 +342,16 @@ def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., 
         return definition
 
     return decorate
+
+
+NOT_GIVEN: Any = np._NoValue
+
+
+def refuse_extras(caller: str, **given: Any) -> None:
+    """Raise UnsupportedError if any of these arguments of a NumPy function was given."""
+    for name, value in given.items():
+        if value is not None and value is not NOT_GIVEN:
+            raise UnsupportedError(
+                f"np.{caller}: the argument {name}= is not supported on traced arrays. "
+                "Use np.where, .astype or a slice instead."
+            )

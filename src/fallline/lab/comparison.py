@@ -46,20 +46,22 @@ def compare(
 ) -> Comparison:
     """Compare optimizers on a problem, each tuned with the same budget.
 
-    problem  "digits", "mnist", "fashion-mnist", a `Problem`, a `Dataset`, arrays (X, y), or three
-    such pairs to train, choose and report on; `data` is a folder with the files of a named one.
-    optimizers names or your own, the usual ten by default.  budget  "quick" (6 trials each),
-    "standard" (20), "full" (50), or a `Budget`.  model, epochs, batch_size  in place of the
-    problem's own; arrays need a model. jobs  processes.  progress  None shows a live table on a
-    terminal and a line now and then elsewhere, False nothing.
-
-    With `out` every finished run is kept there at once, and summary.json and report.html at the
-    end; the same call again continues where it was stopped and ends with the same numbers. Ctrl-C
-    stops after what is recorded and returns the unfinished comparison.
+    problem     "digits", "mnist", "fashion-mnist", a `Problem`, a `Dataset`, arrays (X, y), or
+                three such pairs: to train, to choose by, to report on
+    optimizers  names or your own; the usual ten by default
+    budget      "quick" (6 trials each), "standard" (20), "full" (50), or a `Budget`
+    model, epochs, batch_size  in place of the problem's own; arrays need a model
+    seed        of the whole comparison; every seed of a run follows from it
+    jobs        processes
+    out         a directory: every finished run is kept there at once, summary.json and report.html
+                at the end, and the same call again continues where it was stopped
+    data        a folder with the files of a named problem
+    progress    None shows a live table on a terminal, lines now and then elsewhere; False nothing
 
     Settings are chosen on validation examples alone and reported on test examples with fresh seeds,
     which all optimizers share. Nobody is called better unless the 95% interval of the paired
-    difference excludes 0.
+    difference excludes 0. Ctrl-C stops after what is recorded and returns the unfinished
+    comparison; continued, it ends with the same numbers as one that was not interrupted.
     """
     if jobs < 1:
         raise ValueError(f"compare: jobs must be at least 1; got {jobs}.")
@@ -179,8 +181,8 @@ class Comparison:
         return caught.get()
 
     def __repr__(self) -> str:
-        problem = self.study["problem"]["name"]
-        return f"<Comparison of {len(self.study['optimizers'])} on {problem}: {len(self.records)} runs>"
+        many, problem = len(self.study["optimizers"]), self.study["problem"]["name"]
+        return f"<Comparison of {many} optimizers on {problem}: {len(self.records)} runs>"
 
     def _repr_html_(self) -> str:
         return results_table(self.study, self.records)
@@ -197,7 +199,7 @@ def _budget(budget: str | Budget) -> Budget:
 def _how_to_continue(study: Study, out: StrPath | None) -> str:
     made = len(study.records)
     if out is None:
-        return f"Stopped after {made} runs. Give out= a directory and such a comparison can go on later."
+        return f"Stopped after {made} runs. With a directory, out=, such a run can go on later."
     return (
         f"Stopped after {made} runs; they are kept in {out}. Repeat the same command to continue."
     )

@@ -58,8 +58,14 @@ def contender(which: str | Contender) -> Contender:
         return _named(which)
     if not _can_compete(which):
         raise TypeError(
-            f"compare: {which!r} cannot be compared: an optimizer needs a name, defaults, bind and a "
-            "non-empty space. Did you forget space= in its declaration?"
+            f"compare: {which!r} cannot be compared: an optimizer needs a name, defaults, bind and "
+            "a non-empty space. Did you forget space= in its declaration?"
+        )
+    missing = [name for name in which.space if name not in which.defaults]
+    if missing:
+        raise ValueError(
+            f"compare: {which.name}: {missing[0]} has no default, and the untuned default is "
+            "always shown beside the tuned one. Give it one where the optimizer is declared."
         )
     return which
 

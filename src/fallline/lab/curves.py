@@ -102,7 +102,7 @@ def _epochs(key: str, flip: bool = False) -> Any:
             row[: len(values)] = [np.nan if value is None else value for value in values]
         if np.isnan(rows).all():
             return None
-        # Where higher is better, a missing value must count as low: flip, take quartiles, flip back.
+        # Where higher is better a missing value must count as low: flip, take quartiles, flip back.
         curve = band(-rows) if flip else band(rows)
         if flip:
             back = {"lo": "hi", "m": "m", "hi": "lo"}
@@ -133,13 +133,12 @@ def _clock(runs: Sequence[Record]) -> dict[str, list[float | None]]:
 
 
 def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
-    """Linear between order statistics, and infinite where one of the two is."""
+    """Linear between order statistics, and infinite where the upper one is."""
     position = q * (len(ordered) - 1)
     k = int(position)
-    below, above = ordered[k], ordered[min(k + 1, len(ordered) - 1)]
-    with np.errstate(invalid="ignore"):
-        between = below + (position - k) * (above - below)
-    return np.where(position == k, below, np.where(np.isfinite(between), between, above))
+    if position == k:
+        return ordered[k]
+    return (k + 1 - position) * ordered[k] + (position - k) * ordered[k + 1]
 
 
 def _brief(values: np.ndarray) -> list[float | None]:

@@ -1,5 +1,4 @@
-"""The still figures of the report as SVG: scores, paired differences, sensitivity to the learning
-rate.
+"""The still figures of the report as SVG: scores, paired differences, sensitivity to the rate.
 
 Horizontal places are percentages, so a figure stretches with the page without stretching its marks;
 colours are classes (`c0` to `c9`) that the page's style sheet defines for light and dark.
@@ -7,6 +6,7 @@ colours are classes (`c0` to `c9`) that the page's style sheet defines for light
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def scores(entry: Mapping[str, Any], axis: Axis, summary: Summary) -> str:
         marks.append(_untuned(default["median"], axis))
     bad = axis.high if not summary["problem"]["higher_is_better"] else axis.low
     for score, status in zip(tuned["scores"], tuned["status"], strict=True):
-        if status == "ok":
+        if status == "ok" and score is not None:
             marks.append(_dot(axis.place(score), 11, 2.5, "seed"))
         else:
             marks.append(_cross(axis.place(bad), 11, status))
@@ -82,8 +82,8 @@ def scores(entry: Mapping[str, Any], axis: Axis, summary: Summary) -> str:
         x = axis.place(tuned["median"])
         marks.append(_line(x, x, 3, 19, "median"))
     label = (
-        f"{entry['name']}: median {shown(tuned['median'], summary)}, "
-        f"untuned {shown(default['median'], summary)}"
+        f"{entry['name']}: median {shown_median(tuned, summary)}, "
+        f"untuned {shown_median(default, summary)}"
     )
     return _svg("".join(marks), 22, label)
 
@@ -105,7 +105,7 @@ def score_ticks(axis: Axis, summary: Summary) -> str:
 
 
 def difference_axis(summary: Summary) -> Axis:
-    """For the paired differences to the best. One that is far from all others is cut off, not obeyed."""
+    """For the paired differences to the best. One far from all others is cut off, not obeyed."""
     rows = [e["versus_best"] for e in summary["optimizers"] if e["versus_best"]]
     ends = [row[key] for row in rows for key in ("mean", "low", "high") if row[key] is not None]
     sizes = sorted(abs(end) for end in ends)
@@ -116,7 +116,7 @@ def difference_axis(summary: Summary) -> Axis:
 
 
 def difference(entry: Mapping[str, Any], axis: Axis, summary: Summary) -> str:
-    """One row of the forest: the mean difference with its interval, and the line of no difference."""
+    """One row of the forest: the mean difference, its interval, and the line of no difference."""
     versus = entry["versus_best"]
     zero = axis.place(0)
     marks = [_line(zero, zero, 0, 26, "zero")]
@@ -174,7 +174,7 @@ def sensitivity(entry: Mapping[str, Any], x: Axis, y: Axis, summary: Summary) ->
     )
     if len(entry["tuned_parameters"]) == 1:
         good = [p for p in points if p["status"] == "ok" and p["validation"] is not None]
-        for a, b in zip(good, good[1:], strict=False):
+        for a, b in itertools.pairwise(good):
             ends = (column(a["hyper"][first]), column(b["hyper"][first]))
             marks.append(_line(*ends, row(a["validation"]), row(b["validation"]), "path"))
     default = _rate(entry["defaults"], first)

@@ -1,4 +1,4 @@
-"""Looking on while a study runs: a live table on a terminal, a plain line now and then elsewhere."""
+"""Looking on while a study runs: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, a pure function of a study's file and records."""
+"""The report: one HTML file that needs nothing else, a pure function of the records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def page(study: Mapping[str, Any], records: Iterable[Record]) -> str:
         forest=_forest(summary, rows),
         sensitivity=_sensitivity(summary, rows),
         notes=_notes(summary),
-        protocol=_protocol(study, summary),
+        protocol=_protocol(summary),
         uplot_css=_asset("uPlot.min.css"),
         page_css=_asset("page.css"),
         uplot_js=_asset("uPlot.iife.min.js"),
@@ -130,7 +130,7 @@ def _row(summary: Summary, index: int, entry: Mapping[str, Any], axis: figures.A
 
 
 def _all_scores(summary: Summary) -> list[float | None]:
-    """Of the tuned runs that came through; the others may be so far off that they would hide the rest."""
+    """Of the tuned runs that came through; others may be so far off that they hide the rest."""
     return [
         score
         for entry in summary["optimizers"]
@@ -220,7 +220,8 @@ def _sensitivity(summary: Summary, rows: Rows) -> str:
     )
     panels = "".join(
         f'<figure class="{figures.colour_class(index)}"><figcaption>{figures.key(index)} '
-        f"{escape(entry['name'])} <small>{escape(entry['tuned_parameters'][0])}</small></figcaption>"
+        f"{escape(entry['name'])} <small>{escape(entry['tuned_parameters'][0])}</small>"
+        "</figcaption>"
         f"{figures.sensitivity(entry, x, y, summary)}</figure>"
         for index, entry in rows
     )
@@ -239,29 +240,31 @@ def _notes(summary: Summary) -> str:
     return f'<section><h2>Worth knowing</h2><ul class="notes">{items}</ul></section>'
 
 
-def _protocol(study: Mapping[str, Any], summary: Summary) -> str:
+def _protocol(summary: Summary) -> str:
     problem, rules, machine = summary["problem"], summary["protocol"], summary["machine"]
     examples = problem["examples"]
-    said = (
-        ("Budget", f"{rules['budget']}: {_count(rules['trials'], 'quasi-random trial')} each, "
-         f"{rules['extra']} more wherever the best lies at an edge, at most {rules['extensions']} times"),
-        ("Choice", "by the final validation score alone; the test examples are seen by the reported runs only"),
-        ("Stopping early", "on divergence; from the sixth trial on also by the median of the first five, "
-         "from a third of the epochs on"),
-        ("Seeds", f"tuning {rules['tuning_seed']}; reported {', '.join(map(str, rules['report_seeds']))}, "
-         "the same initial weights and batches for every optimizer"),
-        ("Intervals", rules["interval"]),
-        ("Diverged runs", f"count with the worst {problem['metric']} there is"),
-        ("Examples", f"{examples['train']:,} to train, {examples['validation']:,} to choose, "
-         f"{examples['test']:,} to report"),
-        ("Data", f"{problem['source'] or 'arrays'}; sha256 {problem['data_sha256'][:16]}"),
-        ("Loss", problem["loss"]),
-        ("Steps", f"{problem['steps']:,} a run"),
-        ("Machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, "
-         f"{_count(machine.get('jobs', 1), 'job')}"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in summary["versions"].items())),
-    )  # fmt: skip
-    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in said)
+    trials = _count(rules["trials"], "quasi-random trial")
+    seeds = ", ".join(map(str, rules["report_seeds"]))
+    said = {
+        "Budget": f"{rules['budget']}: {trials} each, {rules['extra']} more wherever the best lies "
+        f"at an edge of what was tried, at most {rules['extensions']} times",
+        "Choice": "by the final validation score alone; only the reported runs see test examples",
+        "Stopping early": "on divergence; from the sixth trial on also by the median of the first "
+        "five, from a third of the epochs on",
+        "Seeds": f"tuning {rules['tuning_seed']}; reported {seeds}; each gives every optimizer the "
+        "same initial weights and batches",
+        "Intervals": rules["interval"],
+        "Diverged runs": f"count with the worst {problem['metric']} there is",
+        "Examples": f"{examples['train']:,} to train, {examples['validation']:,} to choose, "
+        f"{examples['test']:,} to report",
+        "Data": f"{problem['source'] or 'arrays'}; sha256 {problem['data_sha256'][:16]}",
+        "Loss": problem["loss"],
+        "Steps": f"{problem['steps']:,} a run",
+        "Machine": f"{machine['processor']}, {_count(machine['cores'], 'core')}, "
+        f"{machine['system']}, {_count(machine.get('jobs', 1), 'job')}",
+        "Versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
+    }
+    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in said.items())
     spaces = "".join(_space_row(entry) for entry in summary["optimizers"])
     return (
         f'<dl>{items}</dl><div class="wide"><table class="spaces"><thead><tr><th>Optimizer</th>'
@@ -277,9 +280,8 @@ def _space_row(entry: Mapping[str, Any]) -> str:
     others = [name for name in space if name not in tuned]
     defaults = ", ".join(f"{name} {_number(value)}" for name, value in entry["defaults"].items())
     cells = (said(tuned), said(others), defaults)
-    return f"<tr><th scope='row'>{escape(entry['name'])}</th>" + "".join(
-        f"<td>{escape(cell)}</td>" for cell in cells
-    )
+    tds = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f'<tr><th scope="row">{escape(entry["name"])}</th>{tds}</tr>'
 
 
 def _number(value: Any) -> str:

@@ -22,35 +22,43 @@ if TYPE_CHECKING:
 class Metric:
     """How well a network does on examples it was not trained on.
 
-    function  outputs (n, ...) and targets (n, ...) to a float; None for the two that `fit` measures
-    itself, "accuracy" and "loss".  worst  what a run that diverged scores.
+    function  of outputs (n, ...) and targets (n, ...); None for the two that `fit` measures itself
+    worst     what a run that diverged scores; an infinity unless the metric has an end
     """
 
     name: str
     function: Callable[[np.ndarray, np.ndarray], float] | None = None
     higher_is_better: bool = True
-    worst: float = -np.inf
+    worst: float | None = None
 
     def good(self, value: float | None) -> float:
-        """The value as a score: higher is better, and what is missing or not finite is the worst."""
-        if value is None or not np.isfinite(value):
-            value = self.worst
+        """As a score: higher is better, and what is missing or not finite is the worst."""
+        value = self.bounded(value)
         return value if self.higher_is_better else -value
 
+    def bounded(self, value: float | None) -> float:
+        """The value, or the worst one for a value that is missing or not finite."""
+        if value is not None and np.isfinite(value):
+            return value
+        if self.worst is not None:
+            return self.worst
+        return -np.inf if self.higher_is_better else np.inf
 
-ACCURACY = Metric("accuracy", None, True, worst=0.0)
-LOSS = Metric("loss", None, False, worst=np.inf)
+
+ACCURACY = Metric("accuracy", worst=0.0)
+LOSS = Metric("loss", higher_is_better=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """What every optimizer of a comparison is given.
 
-    data  a `fallline.data.Dataset`; a part that is missing, validation or test, is split off the
-    training examples with a fixed seed.  model  a network with `init(seed)`, a function of a seed
-    that returns one, or the widths of a multi-layer perceptron, (64, 100, 10) or "64-100-10".
-    loss  a name or a function, as `fit` takes it.  metric  "accuracy", "loss" or a `Metric`; None
-    takes accuracy for labels and the loss for numbers.
+    data    a `fallline.data.Dataset`; validation or test examples that are missing are split off
+            the training examples with a fixed seed
+    model   a network with `init(seed)`, a function of a seed that returns one, or the widths of a
+            multi-layer perceptron, (64, 100, 10) or "64-100-10"
+    loss    a name or a function, as `fit` takes it
+    metric  "accuracy", "loss" or a `Metric`; None takes accuracy for labels, the loss for numbers
 
     With jobs > 1 a problem travels to other processes: a function given here must be one that
     cloudpickle can send.
@@ -208,8 +216,8 @@ def _widths(model: Any) -> Any:
         return tuple(int(width) for width in model)
     if not (hasattr(model, "init") or callable(model)):
         raise TypeError(
-            "Problem: a model is a network with init(seed), a function of a seed that makes one, or "
-            f"widths; got {type(model).__name__}."
+            "Problem: a model is a network with init(seed), a function of a seed that makes one, "
+            f"or widths; got {type(model).__name__}."
         )
     return model
 

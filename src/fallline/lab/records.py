@@ -66,7 +66,7 @@ def key(optimizer: str, phase: str, index: int, seed: int, hyper: Mapping[str, A
 
 
 def encode(record: Record) -> str:
-    """One line of JSON; the loss as base64 of little-endian float32, nan and inf as null elsewhere."""
+    """One line of JSON: the loss as base64 of little-endian float32; elsewhere nan is null."""
     fields = {**vars(record), "loss": _pack(record.loss)}
     return json.dumps({"v": SCHEMA, **_finite(fields)}, allow_nan=False, ensure_ascii=False)
 
@@ -98,7 +98,7 @@ class Journal:
             self.study = _read_study(self.directory)
             self._read()
 
-    def begin(self, study: Mapping[str, Any]) -> None:
+    def begin(self, study: dict[str, Any]) -> None:
         """Take up a study: a new one, or the one already here. Another one is refused.
 
         Optimizers may join later: each is tuned and run apart from the others.
@@ -108,9 +108,8 @@ class Journal:
             there = self.study["optimizers"]
             shared = {name: entry for name, entry in optimizers.items() if name in there}
             _refuse_another(self.directory, self.study, {**study, "optimizers": shared})
-            optimizers = {**there, **optimizers}
-            study = {**self.study, "optimizers": optimizers}
-        study = json.loads(json.dumps(study))  # what memory holds is what a file would give back
+            study = {**self.study, "optimizers": {**there, **optimizers}}
+        study = json.loads(json.dumps(study))  # in memory as a file would give it back
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file = _open_locked(self.directory / RECORDS)
@@ -200,7 +199,7 @@ def _read_records(path: Path) -> Iterator[Record]:
 
 def _open_locked(path: Path) -> IO[bytes]:
     """The file, open at its last whole line, with a lock that ends with the process."""
-    file = open(path, "ab+")
+    file = open(path, "ab+")  # noqa: SIM115 - the journal closes it
     try:
         with contextlib.suppress(ImportError):  # without fcntl (Windows) nobody watches
             import fcntl
@@ -209,7 +208,8 @@ def _open_locked(path: Path) -> IO[bytes]:
     except OSError:
         file.close()
         raise ValueError(
-            f"compare: another comparison is writing to {path.parent}. Wait for it, or choose another out."
+            f"compare: another comparison is writing to {path.parent}. Wait for it, or choose "
+            "another out."
         ) from None
     file.seek(0)
     whole = file.read().rfind(b"\n") + 1

@@ -33,7 +33,7 @@ Statistic = Callable[..., np.ndarray]
 
 
 def quartiles(values: Any) -> tuple[float, float, float]:
-    """First quartile, median, third quartile; linear between order statistics, infinities allowed."""
+    """First quartile, median, third quartile; linear between order statistics, inf allowed."""
     x = np.sort(np.asarray(values, dtype=np.float64))
     if x.size == 0:
         return (math.nan, math.nan, math.nan)
@@ -134,10 +134,10 @@ def _resamples(n: int) -> np.ndarray:
 
 
 def _between(x: np.ndarray, q: float) -> float:
-    """np.quantile of sorted values, but inf - inf does not make a nan."""
+    """np.quantile of sorted values; beside an infinity it is that infinity, not nan."""
     position = q * (x.size - 1)
     k = math.floor(position)
     share = position - k
-    return (
-        float(x[k]) if share == 0 or x[k] == x[k + 1] else float(x[k] + share * (x[k + 1] - x[k]))
-    )
+    if share == 0 or x[k] == x[k + 1]:
+        return float(x[k])
+    return float((1 - share) * x[k] + share * x[k + 1])

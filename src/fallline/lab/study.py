@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fallline.lab import protocol, worker
 from fallline.lab.contenders import Contender, known
-from fallline.lab.problem import Metric, Problem
+from fallline.lab.problem import ACCURACY, LOSS, Metric, Problem
 from fallline.lab.protocol import BASELINE, Budget, Edge, Hyper
 from fallline.lab.records import SCHEMA, Journal, Key, Record, machine, versions
 from fallline.lab.worker import Run, Task
@@ -149,7 +149,7 @@ class Study:
         return tune(name, space, self.budget, self.seed, self.problem.metric, self.records)
 
     def ask(self) -> list[Task]:
-        """Everything that can be done now, the optimizers by turns; empty when the study is over."""
+        """All that can be done now, the optimizers by turns; empty when the study is over."""
         by_optimizer = []
         for name in self.optimizers:
             tuning = self.tuning(name)
@@ -252,12 +252,9 @@ def replay(study: Mapping[str, Any], name: str, records: Records) -> Tuning:
 
 def metric_of(problem: Mapping[str, Any]) -> Metric:
     """The metric of a study's file, as far as its records need it."""
-    from fallline.lab.problem import ACCURACY, LOSS
-
-    known_ones = {"accuracy": ACCURACY, "loss": LOSS}
-    name, higher = problem["metric"], problem["higher_is_better"]
-    worst = float("-inf") if higher else float("inf")
-    return known_ones.get(name) or Metric(name, None, higher, worst)
+    usual = {metric.name: metric for metric in (ACCURACY, LOSS)}
+    name = problem["metric"]
+    return usual.get(name) or Metric(name, higher_is_better=problem["higher_is_better"])
 
 
 def widened_space(space: Space, edges: Sequence[Edge]) -> dict[str, Range | Any]:

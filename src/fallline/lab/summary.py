@@ -59,8 +59,8 @@ def summarise(study: Mapping[str, Any], records: Iterable[Record]) -> dict[str, 
 
 
 INTERVAL = (
-    "95% expanded percentile bootstrap: of the median for scores, of the mean for paired differences; "
-    "each interval by itself, not jointly"
+    "95% expanded percentile bootstrap: of the median for scores, of the mean for paired "
+    "differences; each interval by itself, not jointly"
 )
 
 
@@ -142,8 +142,7 @@ def _scores(runs: Sequence[Record], metric: Metric) -> dict[str, Any]:
 
 def _score(run: Record, metric: Metric) -> float:
     """On the test examples; a run that did not come through scores the worst there is."""
-    value = (run.test or {}).get(metric.name)
-    return metric.worst if value is None else value
+    return metric.bounded((run.test or {}).get(metric.name))
 
 
 def _difference(a: Sequence[Record], b: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
@@ -159,7 +158,7 @@ def _difference(a: Sequence[Record], b: Sequence[Record], metric: Metric) -> dic
     probability = statistics.probability_of_improvement(
         sign * np.asarray(mine), sign * np.asarray(theirs)
     )
-    words = _words(*sorted((sign * low, sign * high)), broken)
+    words = _words(min(sign * low, sign * high), max(sign * low, sign * high), broken)
     return _plain({"mean": mean, "low": low, "high": high, "words": words, "p_better": probability})
 
 

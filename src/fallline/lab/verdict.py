@@ -108,11 +108,11 @@ def _behind(summary: Summary) -> str:
 
 def _broken(summary: Summary) -> str:
     """Who diverged when it mattered; a median hides up to half of that."""
-    each = [
-        f"{e['name']} in {e['tuned']['diverged'] + e['tuned']['failed']} of {len(e['tuned']['scores'])}"
-        for e in summary["optimizers"]
-        if e["tuned"]["diverged"] + e["tuned"]["failed"]
-    ]
+    each = []
+    for entry in summary["optimizers"]:
+        runs = entry["tuned"]
+        if broken := runs["diverged"] + runs["failed"]:
+            each.append(f"{entry['name']} in {broken} of {len(runs['scores'])}")
     return f"Tuned runs diverged or failed: {listed(each)}." if each else ""
 
 

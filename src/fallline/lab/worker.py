@@ -98,7 +98,7 @@ def run_one(
         status = "stopped"
     loss = np.asarray(history.loss, dtype=np.float32)
     if status == "ok" and (getattr(history, "interrupted", False) or len(loss) < problem.steps):
-        raise KeyboardInterrupt  # fit gives back what it has on Ctrl-C; a record is whole or not at all
+        raise KeyboardInterrupt  # on Ctrl-C fit gives back what it has; a record is whole or none
     epochs = [{**epoch, **more} for epoch, more in zip(history.epochs, follow.extra, strict=False)]
     return RunResult(
         status=status,
@@ -211,7 +211,7 @@ def _where_and_what(error: Exception) -> str:
 
 def _one_thread() -> None:
     try:
-        from fallline.compile import set_threads
+        from fallline.compile.threads import set_threads
     except ImportError:
         return
     set_threads(1)

@@ -1,6 +1,7 @@
 """Activations: plain functions of an array, in forms that neither overflow nor lose digits.
 
-At their kinks relu and leaky_relu take the derivative of the left side (0 and the slope), as most libraries do.
+At their kinks relu and leaky_relu take the derivative of the left side (0 and the slope), as most
+libraries do; elu and selu that of the exponential.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fallline.core.op import elementwise, scaled
+from fallline.ops.elementwise import stop_gradient
+from fallline.ops.reduce import logsumexp
 
 
 def _sigmoid(x: Any) -> Any:
@@ -86,16 +89,18 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, alpha * (exp(x) - 1) elsewhere. Clevert et al. 2016, eq. 15."""
-    return np.where(
-        x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x))
-    )  # the unused branch must not overflow
+    negative = np.where(x > 0, 0, x)  # the unused branch must not overflow
+    return np.where(x > 0, x, alpha * np.expm1(negative))
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def selu(x: Any) -> Any:
-    """SELU_SCALE * elu(x, SELU_ALPHA): keeps mean 0 and variance 1 through the layers. Klambauer et al. 2017, eq. 2."""
+    """SELU_SCALE * elu(x, SELU_ALPHA): keeps mean 0 and variance 1 through the layers.
+
+    Klambauer et al. 2017, eq. 2.
+    """
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
@@ -135,14 +140,10 @@ def softmax(x: Any, axis: int = -1) -> Any:
     >>> softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    from fallline.ops.elementwise import stop_gradient
-
     e = np.exp(x - stop_gradient(np.max(x, axis=axis, keepdims=True)))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """log(softmax(x)) without taking the logarithm of a softmax: x - logsumexp(x)."""
-    from fallline.ops.reduce import logsumexp
-
     return x - logsumexp(x, axis=axis, keepdims=True)

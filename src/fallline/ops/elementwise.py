@@ -1,7 +1,9 @@
-"""NumPy's elementwise functions: one line each, with the partial derivatives and the expression of one element.
+"""NumPy's elementwise functions, a line each: partial derivatives, the expression of an element.
 
-Kinks and ties, by convention: |x| and sign have derivative 0 at 0; maximum, minimum, fmax and fmin share the derivative equally between equal arguments; clip passes
-all of it on its closed interval; floor, ceil, rint, sign and comparisons have derivative 0 everywhere.
+Kinks and ties, by convention: |x| and hypot have derivative 0 at 0; maximum, minimum, fmax and fmin
+share the derivative equally between equal arguments; clip passes all of it on its closed interval;
+copysign follows the sign bits; x ** 0 has derivative 0 and 0 ** p has derivative 0 in p; floor,
+ceil, rint, trunc, sign, heaviside and comparisons have derivative 0 everywhere.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import UnsupportedError, at_user_line
-from fallline.core.op import elementwise, implements, scaled
+from fallline.core.errors import UnsupportedError
+from fallline.core.op import elementwise, implements, refuse_extras, scaled
+from fallline.core.spec import OF_PYTHON, Spec, spec_of
 from fallline.core.trace import METHODS, operand
 
 # Arithmetic.
@@ -20,7 +23,7 @@ from fallline.core.trace import METHODS, operand
 
 def _power_dx(y: Any, x: Any, p: Any) -> Any:
     if p.__class__ in (int, float):
-        return p * x ** (p - 1) if p else x * 0
+        return p * x ** (p - 1) if p else 0.0
     return p * np.power(x, np.where(p == 0, 1, p - 1))  # 0 * 0**-1 would be nan
 
 
@@ -77,9 +80,10 @@ logaddexp2 = elementwise(
 
 
 def _share(exponential: Any, z: Any, x: Any, y: Any) -> Any:
-    """e^x / (e^x + e^y), also where both are infinite."""
-    tie = x == y
-    return np.where(tie, 0.5, exponential(np.where(tie, 0, x) - np.where(tie, 0, z)))
+    """e^x / (e^x + e^y), also where one or both are infinite."""
+    all_of_it = x == z  # as when x is infinite: x - z would be nan
+    share = exponential(np.where(all_of_it, 0, x) - np.where(all_of_it, 0, z))
+    return np.where(all_of_it & (x == y), 0.5, share)
 
 
 # Trigonometric and hyperbolic.
@@ -101,7 +105,10 @@ arctan2 = elementwise(
     kernel="arctan2({0}, {1})",
 )
 hypot = elementwise(
-    np.hypot, lambda z, x, y: x / z, lambda z, x, y: y / z, kernel="hypot({0}, {1})"
+    np.hypot,
+    lambda z, x, y: x / np.where(z == 0, 1, z),
+    lambda z, x, y: y / np.where(z == 0, 1, z),
+    kernel="hypot({0}, {1})",
 )
 sinh = elementwise(np.sinh, lambda y, x: np.cosh(x), kernel="sinh({0})", analytic=True)
 cosh = elementwise(np.cosh, lambda y, x: np.sinh(x), kernel="cosh({0})", analytic=True)
@@ -179,6 +186,8 @@ bitwise_and = elementwise(np.bitwise_and, None, None, kernel="{0} & {1}")
 bitwise_or = elementwise(np.bitwise_or, None, None, kernel="{0} | {1}")
 bitwise_xor = elementwise(np.bitwise_xor, None, None, kernel="{0} ^ {1}")
 invert = elementwise(np.invert, None, kernel="~{0}")
+left_shift = elementwise(np.left_shift, None, None, kernel="{0} << {1}")
+right_shift = elementwise(np.right_shift, None, None, kernel="{0} >> {1}")
 isnan = elementwise(np.isnan, None, kernel="isnan({0})")
 isinf = elementwise(np.isinf, None, kernel="isinf({0})")
 isfinite = elementwise(np.isfinite, None, kernel="isfinite({0})")
@@ -186,18 +195,28 @@ signbit = elementwise(np.signbit, None, kernel="signbit({0})")
 
 # What is said in other words.
 
-stop_gradient = elementwise(lambda x: np.asarray(x)[()], None, name="stop_gradient", kernel="{0}")
-_to_float = elementwise(
-    lambda x, *, dtype: np.asarray(x).astype(dtype), 1, name="astype", kernel="{0}"
-)
-_to_other = elementwise(
-    lambda x, *, dtype: np.asarray(x).astype(dtype), None, name="astype", kernel="{0}"
-)
+stop_gradient = elementwise(lambda x: x, None, name="stop_gradient", kernel="{0}")
 
 
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, **ignored: Any) -> Any:
+def _cast(partial: int | None) -> Any:
+    return elementwise(
+        lambda x, *, dtype: np.asarray(x).astype(dtype),
+        partial,
+        name="astype",
+        kernel="{0}",
+        spec=lambda x, *, dtype: Spec(x.shape, dtype, x.weak and dtype in OF_PYTHON),
+    )
+
+
+_to_float, _to_other = _cast(1), _cast(None)
+
+
+@implements(np.astype)
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """The array in another type; derivatives pass between float types and stop at others."""
-    dtype = np.dtype(dtype)
+    dtype, known = np.dtype(dtype), spec_of(x)
+    if known.dtype == dtype and not known.weak:
+        return x
     return (_to_float if dtype.kind == "f" else _to_other)(x, dtype=dtype)
 
 
@@ -211,11 +230,11 @@ def _clip(
     min: Any = None,
     max: Any = None,
 ) -> Any:
-    low, high = (a_min if min is None else min), (a_max if max is None else max)
-    least, most = _limits(a.dtype)
-    return clip(
-        operand(a), operand(least if low is None else low), operand(most if high is None else high)
-    )
+    refuse_extras("clip", out=out)
+    a, low, high = operand(a), (a_min if min is None else min), (a_max if max is None else max)
+    least, most = _limits(spec_of(a).dtype)
+    low, high = least if low is None else low, most if high is None else high
+    return clip(a, operand(low), operand(high))
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
@@ -227,19 +246,49 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
 @implements(np.where)
 def _where(condition: Any, *choices: Any) -> Any:
     if len(choices) != 2:
-        raise UnsupportedError("np.where: with a traced condition, give both alternatives, np.where(c, a, b): the number of hits is not known.")
+        raise UnsupportedError(
+            "np.where: with a traced condition, give both alternatives, np.where(c, a, b): "
+            "the number of hits is not known."
+        )
     return where(operand(condition), *map(operand, choices))
 
 
 @implements(np.round)
 def _round(a: Any, decimals: int = 0, out: Any = None) -> Any:
-    scale = 10.0**decimals
-    return np.rint(a) if decimals == 0 else np.rint(a * scale) / scale
+    refuse_extras("round", out=out)
+    scale = 10.0 ** abs(decimals)
+    if decimals == 0:
+        return a if spec_of(a).dtype.kind in "iu" else np.rint(a)
+    return np.rint(a * scale) / scale if decimals > 0 else np.rint(a / scale) * scale
 
 
-@implements(np.real, np.copy)
+@implements(np.select)
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    chosen = operand(default)
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        chosen = where(operand(condition), operand(choice), chosen)
+    return chosen
+
+
+@implements(np.nan_to_num)
+def _nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    limits = np.finfo(spec_of(x).dtype)
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(x == math.inf, float(limits.max) if posinf is None else posinf, x)
+    return np.where(x == -math.inf, float(limits.min) if neginf is None else neginf, x)
+
+
+@implements(np.real, np.copy, np.conjugate)
 def _same(x: Any, *ignored: Any, **also: Any) -> Any:
     return x
+
+
+@implements(np.fix)
+def _fix(x: Any, out: Any = None) -> Any:
+    refuse_extras("fix", out=out)
+    return np.trunc(x)
 
 
 @implements(np.degrees)
@@ -252,7 +301,7 @@ def _radians(x: Any) -> Any:
     return np.deg2rad(x)
 
 
-METHODS["astype"] = lambda x, dtype, copy=True: astype(x, dtype)
+METHODS["astype"] = astype
 METHODS["clip"] = _clip
 METHODS["round"] = _round
 METHODS["copy"] = _same

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import UnsupportedError, at_user_line
-from fallline.core.op import bilinear, implements, primitive
+from fallline.core.errors import UnsupportedError
+from fallline.core.op import Op, bilinear, implements, primitive, refuse_extras
 from fallline.core.spec import Spec, shape_of
 from fallline.core.trace import METHODS, UFUNCS, operand
 
@@ -48,6 +48,7 @@ def _matmul(a: Any, b: Any) -> Any:
         raise ValueError(
             "matmul: the arguments must have at least one dimension. Did you mean x * y?"
         )
+    _check_inner(shape_of(a), shape_of(b))
     rows = np.reshape(a, (1, -1)) if n == 1 else a
     columns = np.reshape(b, (-1, 1)) if m == 1 else b
     y = matmul(rows, columns)
@@ -57,15 +58,25 @@ def _matmul(a: Any, b: Any) -> Any:
     return np.reshape(y, (shape[:-2] if n == 1 else shape[:-1]) + (() if m == 1 else shape[-1:]))
 
 
+def _check_inner(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    if a[-1] != b[max(len(b) - 2, 0)]:
+        hint = " Did you mean x.T @ y?" if a[0] == b[0] else ""
+        hint = " Did you mean x @ y.T?" if a[-1] == b[-1] else hint
+        raise ValueError(f"matmul: inner dimensions differ: {a} @ {b}.{hint}")
+
+
 UFUNCS[np.matmul] = _matmul
+implements(np.linalg.matmul)(_matmul)
 
 
 @implements(np.dot)
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    refuse_extras("dot", out=out)
+    a, b = operand(a), operand(b)
     n, m = len(shape_of(a)), len(shape_of(b))
     if n == 0 or m == 0:
-        return operand(a) * operand(b)
-    if m <= 2 and n <= 2 or m == 1:
+        return a * b
+    if (m <= 2 and n <= 2) or m == 1:
         return np.matmul(a, b)
     return np.tensordot(a, b, ((n - 1,), (m - 2,)))
 
@@ -75,20 +86,33 @@ def _vdot(a: Any, b: Any, /) -> Any:
     return np.sum(np.reshape(a, (-1,)) * np.reshape(b, (-1,)))
 
 
+@implements(np.vecdot)
+def _vecdot(x1: Any, x2: Any, /) -> Any:
+    return np.sum(x1 * x2, axis=-1)
+
+
+@implements(np.linalg.vecdot)
+def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return np.sum(x1 * x2, axis=axis)
+
+
 @implements(np.inner)
 def _inner(a: Any, b: Any, /) -> Any:
+    a, b = operand(a), operand(b)
     if not shape_of(a) or not shape_of(b):
-        return operand(a) * operand(b)
+        return a * b
     return np.tensordot(a, b, ((-1,), (-1,)))
 
 
-@implements(np.outer)
+@implements(np.outer, np.linalg.outer)
 def _outer(a: Any, b: Any, out: Any = None) -> Any:
+    refuse_extras("outer", out=out)
     return np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1))
 
 
 @implements(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    a, b = operand(a), operand(b)
     n, m = len(shape_of(a)), len(shape_of(b))
     if isinstance(axes, (int, np.integer)):
         axes = (tuple(range(n - axes, n)), tuple(range(axes)))
@@ -98,7 +122,8 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     ]
     if [shape_of(a)[i] for i in one] != [shape_of(b)[i] for i in two]:
         raise ValueError(
-            f"tensordot: summed axes differ in size: {shape_of(a)} over {tuple(one)}, {shape_of(b)} over {tuple(two)}."
+            f"tensordot: summed axes differ in size: {shape_of(a)} over {tuple(one)}, "
+            f"{shape_of(b)} over {tuple(two)}."
         )
     free_a, free_b = ([i for i in range(k) if i not in s] for k, s in ((n, one), (m, two)))
     shape = tuple(shape_of(a)[i] for i in free_a) + tuple(shape_of(b)[i] for i in free_b)
@@ -118,7 +143,11 @@ def _einsum(
 ) -> Any:
     """Operands are contracted from left to right, each pair as one stack of matrix products."""
     if not isinstance(subscripts, str):
-        raise UnsupportedError("np.einsum: on traced arrays write the subscripts as a string, such as 'ij,jk->ik'.")
+        raise UnsupportedError(
+            "np.einsum: on traced arrays write the subscripts as a string, such as 'ij,jk->ik'."
+        )
+    refuse_extras("einsum", out=out)
+    operands = tuple(map(operand, operands))
     terms, result = _parse(subscripts, operands)
     (letters, x), *rest = [
         _own(t, operand(a), _needed(terms, i, result))
@@ -161,7 +190,8 @@ def _parse(subscripts: str, operands: Any) -> tuple[list[str], str]:
     for t, a in zip(terms, operands, strict=True):
         if len(t) != len(shape_of(a)):
             raise ValueError(
-                f"einsum: the term {t!r} has {len(t)} subscripts for an operand of shape {shape_of(a)}."
+                f"einsum: the term {t!r} has {len(t)} subscripts "
+                f"for an operand of shape {shape_of(a)}."
             )
     if not arrow:
         joined = "".join(terms)
@@ -237,7 +267,7 @@ def _column(b: Any) -> Any:
     return np.reshape(b, (*shape_of(b), 1))
 
 
-solve_ = primitive(
+solve_: Op = primitive(
     np.linalg.solve,
     lambda g, x, a, b: -solve_(_mT(a), g) @ _mT(x),
     lambda g, x, a, b: solve_(_mT(a), g),

@@ -255,7 +255,7 @@ def randint(
 
 
 def _multiply_high(high: Any, low: Any, n: int) -> Any:
-    """floor((2^32 high + low) n / 2^64) of words high, low and n <= 2^64, by long multiplication."""
+    """floor((2^32 high + low) n / 2^64) of words high, low, and n <= 2^64, multiplied in parts."""
     if n == 1 << 64:
         return (high << 32) | low
     n_high, n_low = n >> 32, n & _MASK

@@ -1,20 +1,21 @@
-"""Reductions along axes. Sum, max, min, argmax, argmin, all, any and cumsum are operations; the others are said with them.
+"""Reductions along axes; what is not an operation here is said with those that are.
 
-Ties: max and min share the derivative equally among the elements that attain them; argmax and argmin name the first one.
+Ties and kinks, by convention: max and min share the derivative equally among the elements that
+attain them; argmax and argmin name the first one; norm, std and var have derivative 0 at 0.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import UnsupportedError, at_user_line
-from fallline.core.op import Op, implements, linear, primitive
+from fallline.core.errors import UnsupportedError
+from fallline.core.op import NOT_GIVEN, Op, implements, linear, primitive, refuse_extras
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.core.trace import METHODS, bind, operand
-
-_MISSING = np._NoValue  # type: ignore[attr-defined]
+from fallline.ops.elementwise import stop_gradient
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -33,19 +34,16 @@ def _spread(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
     return np.reshape(g, _kept(x, axis))
 
 
+def _dropped(x: Any, axis: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(shape_of(x)) if i not in axis)
+
+
 def _reduced(function: Any) -> Any:
     """The spec of a reduction: the shape without the axes, the type that NumPy gives it."""
 
     def rule(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
-        shape = (
-            _kept(x, axis) if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axis)
-        )
-        dtype = function(
-            np.ones(1, x.dtype),
-            axis=(0,) if function not in (np.argmax, np.argmin) else 0,
-            keepdims=False,
-        ).dtype
-        return Spec(shape, dtype)
+        shape = _kept(x, axis) if keepdims else _dropped(x, axis)
+        return Spec(shape, function(np.ones(1, x.dtype)).dtype)
 
     return rule
 
@@ -53,7 +51,8 @@ def _reduced(function: Any) -> Any:
 def _extreme(function: Any, name: str) -> Op:
     def share(y: Any, x: Any, axis: tuple[int, ...]) -> tuple[Any, Any]:
         hit = x == _spread(y, x, axis)
-        return hit, np.sum(hit, axis=axis, keepdims=True).astype(spec_of(x).dtype)
+        count = np.sum(hit, axis=axis, keepdims=True)
+        return hit, np.maximum(count, 1).astype(spec_of(x).dtype)  # a nan equals nothing
 
     def vjp(g: Any, y: Any, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         hit, count = share(y, x, axis)
@@ -124,83 +123,86 @@ cumsum_ = linear(
 # NumPy's own signatures.
 
 
-def _only(caller: str, **given: Any) -> None:
-    for name, value in given.items():
-        if value is not None and value is not _MISSING:
-            raise UnsupportedError(f"np.{caller}: the argument {name}= is not supported on traced arrays. Use np.where, .astype or a slice instead.")
+def _keep(keepdims: Any) -> bool:
+    return False if keepdims is NOT_GIVEN else bool(keepdims)
 
 
-def _reduction(op: Op, *functions: Any, name: str) -> Any:
-    @implements(*functions)
-    def reduction(
+def _reduction(op: Op, *functions: Any, has_dtype: bool = False) -> None:
+    def reduction(a: Any, axis: Any, keepdims: Any, **extras: Any) -> Any:
+        refuse_extras(op.name, **extras)
+        params = {"axis": _axes(axis, len(shape_of(a))), "keepdims": _keep(keepdims)}
+        return bind(op, (a,), params)
+
+    def plain(
+        a: Any,
+        axis: Any = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = NOT_GIVEN,
+        where: Any = NOT_GIVEN,
+    ) -> Any:
+        return reduction(a, axis, keepdims, out=out, initial=initial, where=where)
+
+    def typed(
         a: Any,
         axis: Any = None,
         dtype: Any = None,
         out: Any = None,
         keepdims: Any = False,
-        initial: Any = _MISSING,
-        where: Any = _MISSING,
+        initial: Any = NOT_GIVEN,
+        where: Any = NOT_GIVEN,
     ) -> Any:
-        _only(name, out=out, initial=initial, where=where)
-        a = operand(a)
-        if dtype is not None:
-            a = a.astype(np.dtype(dtype))
-        return bind(op, (a,), {"axis": _axes(axis, len(shape_of(a))), "keepdims": _flag(keepdims)})
+        a = a if dtype is None else a.astype(dtype)
+        return reduction(a, axis, keepdims, out=out, initial=initial, where=where)
 
-    METHODS[name] = reduction
-    return reduction
+    METHODS[op.name] = implements(*functions)(typed if has_dtype else plain)
 
 
-def _flag(keepdims: Any) -> bool:
-    return False if keepdims is _MISSING else bool(keepdims)
-
-
-def _choice(op: Op, *functions: Any, name: str) -> Any:
-    """max, min, all, any: as a reduction, without dtype."""
-
-    @implements(*functions)
-    def reduction(
-        a: Any,
-        axis: Any = None,
-        out: Any = None,
-        keepdims: Any = False,
-        initial: Any = _MISSING,
-        where: Any = _MISSING,
-    ) -> Any:
-        _only(name, out=out, initial=initial, where=where)
-        return bind(op, (a,), {"axis": _axes(axis, len(shape_of(a))), "keepdims": _flag(keepdims)})
-
-    METHODS[name] = reduction
-    return reduction
-
-
-def _position(op: Op, function: Any, name: str) -> Any:
+def _position(op: Op, function: Any) -> None:
     @implements(function)
-    def reduction(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
-        _only(name, out=out)
-        if axis is None:
-            a, axis = np.reshape(a, (-1,)), 0
-        return bind(op, (a,), {"axis": _axes(axis, len(shape_of(a))), "keepdims": _flag(keepdims)})
+    def position(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+        refuse_extras(op.name, out=out)
+        flat, along = (np.reshape(a, (-1,)), 0) if axis is None else (a, axis)
+        params = {"axis": _axes(along, len(shape_of(flat))), "keepdims": _keep(keepdims)}
+        found = bind(op, (flat,), params)
+        if axis is None and params["keepdims"]:
+            return np.reshape(found, (1,) * len(shape_of(a)))
+        return found
 
-    METHODS[name] = reduction
-    return reduction
+    METHODS[op.name] = position
 
 
-_reduction(sum_, np.sum, name="sum")
-_choice(max_, np.max, np.amax, name="max")
-_choice(min_, np.min, np.amin, name="min")
-_choice(all_, np.all, name="all")
-_choice(any_, np.any, name="any")
-_position(argmax_, np.argmax, "argmax")
-_position(argmin_, np.argmin, "argmin")
+_reduction(sum_, np.sum, has_dtype=True)
+_reduction(max_, np.max, np.amax)
+_reduction(min_, np.min, np.amin)
+_reduction(all_, np.all)
+_reduction(any_, np.any)
+_position(argmax_, np.argmax)
+_position(argmin_, np.argmin)
+
+
+# What is said with them.
 
 
 @implements(np.cumsum)
 def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-    _only("cumsum", dtype=dtype, out=out)
+    refuse_extras("cumsum", dtype=dtype, out=out)
     if axis is None:
         a, axis = np.reshape(a, (-1,)), 0
     return bind(cumsum_, (a,), {"axis": _axes(axis, len(shape_of(a)))[0]})
+
+
+@implements(np.cumprod)
+def _cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """Doubling: after k rounds an element holds the product of the 2^k that end with it."""
+    refuse_extras("cumprod", dtype=dtype, out=out)
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    x, step = np.moveaxis(a, axis, 0), 1
+    while step < shape_of(x)[0]:
+        x = np.concatenate([x[:step], x[step:] * x[:-step]])
+        step *= 2
+    return np.moveaxis(x, 0, axis)
 
 
 @implements(np.mean)
@@ -211,14 +213,29 @@ def _mean(
     out: Any = None,
     keepdims: Any = False,
     *,
-    where: Any = _MISSING,
+    where: Any = NOT_GIVEN,
 ) -> Any:
-    _only("mean", out=out, where=where)
-    return np.sum(a, axis=axis, dtype=dtype, keepdims=_flag(keepdims)) / _count(a, axis)
+    refuse_extras("mean", out=out, where=where)
+    return np.sum(a, axis=axis, dtype=dtype, keepdims=_keep(keepdims)) / _count(a, axis)
 
 
 def _count(a: Any, axis: Any) -> int:
-    return int(np.prod([shape_of(a)[i] for i in _axes(axis, len(shape_of(a)))], dtype=np.int64))
+    return math.prod(shape_of(a)[i] for i in _axes(axis, len(shape_of(a))))
+
+
+@implements(np.average)
+def _average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
+    if returned:
+        raise UnsupportedError("np.average: returned=True is not supported on traced arrays.")
+    if weights is None:
+        return np.mean(a, axis=axis, keepdims=_keep(keepdims))
+    a, w = operand(a), operand(weights)
+    if shape_of(w) != shape_of(a):  # one weight for each place along the axis
+        w = np.reshape(w, [-1 if i in _axes(axis, a.ndim) else 1 for i in range(a.ndim)])
+    total = np.sum(np.broadcast_to(w, shape_of(a)), axis=axis, keepdims=_keep(keepdims))
+    return np.sum(a * w, axis=axis, keepdims=_keep(keepdims)) / total
 
 
 @implements(np.var)
@@ -230,19 +247,60 @@ def _var(
     ddof: Any = 0,
     keepdims: Any = False,
     *,
-    where: Any = _MISSING,
-    mean: Any = _MISSING,
-    correction: Any = _MISSING,
+    where: Any = NOT_GIVEN,
+    mean: Any = NOT_GIVEN,
+    correction: Any = NOT_GIVEN,
 ) -> Any:
-    _only("var", dtype=dtype, out=out, where=where, mean=mean)
+    refuse_extras("var", dtype=dtype, out=out, where=where, mean=mean)
     away = a - np.mean(a, axis=axis, keepdims=True)
-    divisor = max(_count(a, axis) - (ddof if correction is _MISSING else correction), 0)
-    return np.sum(away * away, axis=axis, keepdims=_flag(keepdims)) / divisor
+    divisor = max(_count(a, axis) - (ddof if correction is NOT_GIVEN else correction), 0)
+    return np.sum(away * away, axis=axis, keepdims=_keep(keepdims)) / divisor
 
 
 @implements(np.std)
 def _std(a: Any, *args: Any, **kwargs: Any) -> Any:
-    return np.sqrt(_var(a, *args, **kwargs))
+    return _root(_var(a, *args, **kwargs))
+
+
+def _root(x: Any) -> Any:
+    """The square root with derivative 0 at 0, where it has none."""
+    zero = x == 0
+    return np.where(zero, x, np.sqrt(np.where(zero, 1, x)))
+
+
+@implements(np.ptp)
+def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    refuse_extras("ptp", out=out)
+    k = _keep(keepdims)
+    return np.max(a, axis=axis, keepdims=k) - np.min(a, axis=axis, keepdims=k)
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.sum(a != 0, axis=axis, keepdims=keepdims)
+
+
+@implements(np.isclose)
+def _isclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
+    a, b = operand(a), operand(b)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        near = (np.abs(a - b) <= atol + rtol * np.abs(b)) & np.isfinite(b) | (a == b)
+    return near | (np.isnan(a) & np.isnan(b)) if equal_nan else near
+
+
+@implements(np.allclose)
+def _allclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    return np.all(_isclose(a, b, *args, **kwargs))
+
+
+@implements(np.array_equal)
+def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+    a, b = operand(a1), operand(a2)
+    if shape_of(a) != shape_of(b):
+        return False
+    return np.all((a == b) | (np.isnan(a) & np.isnan(b)) if equal_nan else a == b)
 
 
 @implements(np.prod)
@@ -252,65 +310,63 @@ def _prod(
     dtype: Any = None,
     out: Any = None,
     keepdims: Any = False,
-    initial: Any = _MISSING,
-    where: Any = _MISSING,
+    initial: Any = NOT_GIVEN,
+    where: Any = NOT_GIVEN,
 ) -> Any:
-    """Halving: pairs are multiplied until one is left. The derivative is right at zeros too, to any order, and costs O(n)."""
-    _only("prod", dtype=dtype, out=out, initial=initial, where=where)
+    """Halving: pairs are multiplied until one is left.
+
+    The derivative is right at zeros too, to any order, and costs O(n).
+    """
+    refuse_extras("prod", out=out, initial=initial, where=where)
+    a = a.astype(np.prod(np.ones(1, spec_of(a).dtype), dtype=dtype).dtype)
     axes = _axes(axis, len(shape_of(a)))
-    kept = _kept(a, axes)
-    rest = tuple(n for i, n in enumerate(shape_of(a)) if i not in axes)
+    rest = _dropped(a, axes)
     x = np.reshape(np.moveaxis(a, axes, range(len(axes))), (_count(a, axes), *rest))
     while (n := shape_of(x)[0]) > 1:
         pairs = x[0 : n - 1 : 2] * x[1:n:2]
         x = np.concatenate([pairs, x[n - 1 :]]) if n % 2 else pairs
     product = np.reshape(x, rest) if n else np.ones(rest, a.dtype)
-    return np.reshape(product, kept) if _flag(keepdims) else product
+    return np.reshape(product, _kept(a, axes)) if _keep(keepdims) else product
 
 
 @implements(np.linalg.norm)
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Euclidean (Frobenius) norm, and 1, 2, inf for vectors. Its derivative at 0 is 0, by convention."""
-    vector = (
-        isinstance(axis, int)
-        or (axis is None and len(shape_of(x)) == 1)
-        or (isinstance(axis, tuple) and len(axis) == 1)
-    )
-    if ord in (None, "fro") or (ord == 2 and vector):
-        total = np.sum(x * x, axis=axis, keepdims=keepdims)
-        zero = total == 0
-        return np.where(zero, 0, np.sqrt(np.where(zero, 1, total)))
-    if vector and ord == 1:
+    """Euclidean (Frobenius) norm, and for vectors 1, 2, inf and -inf."""
+    over = len(shape_of(x)) if axis is None else len(_axes(axis, len(shape_of(x))))
+    if ord is None or (ord == "fro" and over == 2) or (ord == 2 and over == 1):
+        return _root(np.sum(x * x, axis=axis, keepdims=keepdims))
+    if over == 1 and ord == 1:
         return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
-    if vector and ord in (np.inf, -np.inf):
+    if over == 1 and ord in (np.inf, -np.inf):
         return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
-    raise UnsupportedError(f"np.linalg.norm: ord={ord!r} is not supported on traced arrays; None, 'fro' and, for vectors, 1, 2, inf are.")
+    raise UnsupportedError(
+        f"np.linalg.norm: ord={ord!r} is not supported on traced arrays; "
+        "None, 'fro' and, for vectors, 1, 2, inf are."
+    )
+
+
+@implements(np.linalg.vector_norm)
+def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    if axis is None:
+        norm = _norm(np.reshape(x, (-1,)), ord)
+        return np.reshape(norm, (1,) * len(shape_of(x))) if keepdims else norm
+    return _norm(x, None if ord == 2 else ord, axis, keepdims)
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) along axes, with the largest element subtracted before exp, so that no finite input overflows.
+    """log(sum(exp(x))) along axes.
 
-    >>> float(logsumexp(np.array([1000.0, 1000.0]))) - 1000
-    0.6931471805599...
+    The largest element is subtracted before exp, so that no finite input overflows.
+
+    >>> float(logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
     """
-    from fallline.ops.elementwise import stop_gradient
-
     x = operand(x)
     top = stop_gradient(np.max(x, axis=axis, keepdims=True))  # its own derivative cancels
     top = np.where(np.isfinite(top), top, 0)  # inf - inf would be nan
     total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return total if keepdims else np.reshape(total, _dropped(x, axis))
+    return total if keepdims else np.reshape(total, _dropped(x, _axes(axis, len(shape_of(x)))))
 
 
-def _dropped(x: Any, axis: Any) -> tuple[int, ...]:
-    axes = _axes(axis, len(shape_of(x)))
-    return tuple(n for i, n in enumerate(shape_of(x)) if i not in axes)
-
-
-METHODS["mean"], METHODS["var"], METHODS["std"], METHODS["prod"], METHODS["cumsum"] = (
-    _mean,
-    _var,
-    _std,
-    _prod,
-    _cumsum,
-)
+METHODS["mean"], METHODS["var"], METHODS["std"] = _mean, _var, _std
+METHODS["prod"], METHODS["cumsum"], METHODS["cumprod"] = _prod, _cumsum, _cumprod

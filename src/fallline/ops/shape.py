@@ -1,18 +1,21 @@
-"""Operations that move elements and compute nothing: views, joins, indexing, sorting. All linear but sort, each with its transpose.
+"""Operations that move elements and compute nothing: views, joins, indexing, sorting.
 
-Reshape, transpose, broadcast_to, slice and diagonal are views in compiled code; NumPy's many other names are said with these.
+All are linear (sort, at a given order), each with its transpose. Reshape, transpose, broadcast_to,
+slice and diagonal are views in compiled code; NumPy's many other names are said with these. Equal
+elements keep their order in sort and argsort, and so do their derivatives.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fallline.core.errors import TracingError, UnsupportedError, at_user_line
-from fallline.core.op import implements, linear, primitive
+from fallline.core.errors import TracingError, UnsupportedError
+from fallline.core.op import NOT_GIVEN, Op, implements, linear, primitive, refuse_extras
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.core.trace import METHODS, Tracer, bind, operand
 
@@ -21,7 +24,7 @@ from fallline.core.trace import METHODS, Tracer, bind, operand
 reshape = linear(
     lambda x, *, shape: np.reshape(x, shape),
     lambda g, x, *, shape: np.reshape(g, shape_of(x)),
-    spec=lambda x, *, shape: Spec(shape, x.dtype, x.weak),
+    spec=lambda x, *, shape: Spec(shape, x.dtype),
     name="reshape",
     kind="view",
 )
@@ -64,7 +67,7 @@ slice_ = linear(
     name="slice",
     kind="view",
 )
-embed = linear(
+embed: Op = linear(
     _embedded,
     lambda g, x, *, shape, index: slice_(g, index=index),
     spec=lambda x, *, shape, index: Spec(shape, x.dtype),
@@ -86,7 +89,7 @@ def _diagonal_matrix(d: Any, *, offset: int, shape: tuple[int, int]) -> Any:
     return out
 
 
-diagonal_matrix = linear(
+diagonal_matrix: Op = linear(
     _diagonal_matrix,
     lambda g, d, *, offset, shape: diagonal(g, offset=offset),
     name="diagonal_matrix",
@@ -113,7 +116,8 @@ def _joined(*xs: Spec, axis: int) -> Spec:
             n != m for k, (n, m) in enumerate(zip(x.shape, shape, strict=True)) if k != axis
         ):
             raise ValueError(
-                f"concatenate: shapes must agree except along axis {axis}; got {', '.join(str(x.shape) for x in xs)}."
+                f"concatenate: shapes must agree except along axis {axis}; "
+                f"got {', '.join(str(x.shape) for x in xs)}."
             )
     shape[axis] = sum(x.shape[axis] for x in xs)
     return Spec(tuple(shape), np.result_type(*[x.dtype for x in xs]))
@@ -141,7 +145,7 @@ def _gathered(x: Spec, *index: Spec) -> Spec:
     return Spec(np.broadcast_shapes(*[i.shape for i in index]) + x.shape[len(index) :], x.dtype)
 
 
-gather = primitive(
+gather: Op = primitive(
     lambda x, *index: x[index],
     lambda g, y, x, *index: scatter_add(g, *index, shape=shape_of(x)),
     jvp=lambda y, args, tangents: gather(tangents[0], *args[1:]),
@@ -151,7 +155,7 @@ gather = primitive(
     arrays=None,
     analytic=True,
 )
-scatter_add = primitive(
+scatter_add: Op = primitive(
     _scattered,
     lambda g, y, x, *index, shape: gather(g, *index),
     jvp=lambda y, args, tangents, *, shape: scatter_add(tangents[0], *args[1:], shape=shape),
@@ -167,25 +171,30 @@ def getitem(x: Any, index: Any) -> Any:
     """x[index], with slices, integers, None, Ellipsis, integer arrays and boolean arrays."""
     items = list(index) if isinstance(index, tuple) else [index]
     items = _expand_ellipsis([_item(i) for i in items], len(shape_of(x)))
-    x, items, arrays = _basic(x, items)
-    return _advanced(x, items) if arrays else x
+    arrays = [k for k, i in enumerate(items) if i.__class__ in (np.ndarray, Tracer)]
+    if not arrays:
+        return _basic(x, items)[0]
+    # Beside arrays, an integer counts as one: it may part two of them, or stand apart.
+    advanced = [k for k, i in enumerate(items) if k in arrays or isinstance(i, int)]
+    together = advanced == list(range(advanced[0], advanced[-1] + 1))
+    return _advanced(*_basic(x, items), together)
 
 
 def _item(i: Any) -> Any:
     """Slices, None and Ellipsis stay; integers become int; anything else an array."""
     if i is None or i is Ellipsis or isinstance(i, slice) or i.__class__ is Tracer:
         return i
-    if isinstance(i, (bool, np.bool_)):
-        raise UnsupportedError("x[True]: a single bool as index is not supported on traced arrays.")
-        )
-    if isinstance(i, (int, np.integer)):
+    if isinstance(i, (int, np.integer)) and not isinstance(i, bool):
         return int(i)
     array = np.asarray(i)
+    if array.dtype.kind == "b" and not array.ndim:
+        raise UnsupportedError("x[True]: a single bool as index is not supported on traced arrays.")
     if array.dtype.kind not in "iub":
         if array.size == 0:
             return array.astype(np.intp)
         raise IndexError(
-            f"an index must be an integer, a slice, None, Ellipsis or an integer or boolean array; got {array.dtype.name}."
+            "an index must be an integer, a slice, None, Ellipsis or an integer or boolean array; "
+            f"got {array.dtype.name}."
         )
     return array
 
@@ -210,17 +219,17 @@ def _expand_ellipsis(items: list[Any], ndim: int) -> list[Any]:
     return items + fill if not at else items[: at[0]] + fill + items[at[0] + 1 :]
 
 
-def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any], bool]:
+def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
     """Do slices, integers and None; leave arrays as items over the axes that remain."""
-    cuts, shape, rest = [], [], []
+    cuts: list[tuple[int, int, int]] = []
+    shape: list[int] = []
+    rest: list[Any] = []
     axis = 0
-    arrays = False
     for item in items:
         if item is None:
             shape.append(1)
             rest.append(slice(None))
         elif item.__class__ in (np.ndarray, Tracer):
-            arrays = True
             for k in range(_used(item)):
                 n = shape_of(x)[axis + k]
                 cuts.append((0, n, 1))
@@ -244,16 +253,18 @@ def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any], bool]:
             axis += 1
     if any((a, m, s) != (0, n, 1) for (a, m, s), n in zip(cuts, shape_of(x), strict=True)):
         x = slice_(x, index=tuple(cuts))
-    return np.reshape(x, tuple(shape)), rest, arrays
+    return np.reshape(x, tuple(shape)), rest
 
 
-def _advanced(x: Any, items: list[Any]) -> Any:
-    """Integer and boolean arrays: bring their axes to the front, gather, and put the result's axes where NumPy puts them."""
+def _advanced(x: Any, items: list[Any], together: bool) -> Any:
+    """Integer and boolean arrays: bring their axes to the front, and gather.
+
+    NumPy puts the result's new axes where the arrays stood together, else in front.
+    """
     index: list[Any] = []
     axes: list[int] = []
-    positions: list[int] = []
     axis = 0
-    for k, item in enumerate(items):
+    for item in items:
         if isinstance(item, slice):
             axis += 1
             continue
@@ -262,7 +273,6 @@ def _advanced(x: Any, items: list[Any]) -> Any:
             if item.dtype.kind != "b"
             else _hits(item, shape_of(x)[axis : axis + item.ndim])
         )
-        positions.append(k)
         for part in parts:
             index.append(part)
             axes.append(axis)
@@ -270,8 +280,7 @@ def _advanced(x: Any, items: list[Any]) -> Any:
     others = [a for a in range(len(shape_of(x))) if a not in axes]
     y = gather(np.transpose(x, (*axes, *others)), *index)
     lead = len(shape_of(y)) - len(others)
-    together = positions == list(range(positions[0], positions[0] + len(positions)))
-    if together and axes[0] > 0:  # the new axes go where the first array stood
+    if together and axes[0] > 0:
         before = axes[0]
         y = np.transpose(
             y, (*range(lead, lead + before), *range(lead), *range(lead + before, len(shape_of(y))))
@@ -283,6 +292,7 @@ def _wrap(index: Any, n: int) -> Any:
     """Indices in range, negative ones from the end; known ones are checked here."""
     if index.__class__ is Tracer:
         return index
+    index = index.astype(np.intp)
     if index.size and not (-n <= index.min() and index.max() < n):
         bad = index[(index < -n) | (index >= n)].flat[0]
         raise IndexError(f"index {bad} is out of bounds for axis with size {n}.")
@@ -335,7 +345,9 @@ def _reshape(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None
 ) -> Any:
     if order != "C":
-        raise UnsupportedError(f"np.reshape: order={order!r} is not supported on traced arrays. Transpose first.")
+        raise UnsupportedError(
+            f"np.reshape: order={order!r} is not supported on traced arrays. Transpose first."
+        )
     want = newshape if shape is None else shape
     want = [want] if isinstance(want, (int, np.integer)) else list(want)
     size = spec_of(a).size
@@ -429,6 +441,7 @@ def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 def _concatenate(
     arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
 ) -> Any:
+    refuse_extras("concatenate", out=out)
     parts = [operand(a) for a in arrays]
     if axis is None:
         parts, axis = [np.reshape(a, (-1,)) for a in parts], 0
@@ -446,10 +459,12 @@ def _concatenate(
 def _stack(
     arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
 ) -> Any:
+    refuse_extras("stack", out=out)
     parts = [operand(a) for a in arrays]
     if len({shape_of(a) for a in parts}) != 1:
         raise ValueError(
-            f"stack: all arrays must have one shape; got {', '.join(str(shape_of(a)) for a in parts) or 'none'}."
+            "stack: all arrays must have one shape; "
+            f"got {', '.join(str(shape_of(a)) for a in parts) or 'none'}."
         )
     return np.concatenate(
         [np.expand_dims(a, axis) for a in parts],
@@ -473,24 +488,54 @@ def _vstack(tup: Any, **ignored: Any) -> Any:
     return np.concatenate([_at_least(2, a) for a in tup], axis=0)
 
 
-@implements(np.split, np.array_split)
+@implements(np.column_stack)
+def _column_stack(tup: Any) -> Any:
+    parts = [operand(a) for a in tup]
+    return np.concatenate([np.reshape(a, (-1, 1)) if a.ndim < 2 else a for a in parts], axis=1)
+
+
+@implements(np.append)
+def _append(arr: Any, values: Any, axis: Any = None) -> Any:
+    return np.concatenate([arr, values], axis=axis)
+
+
+@implements(np.atleast_1d)
+def _atleast_1d(*arys: Any) -> Any:
+    return _each(1, arys)
+
+
+@implements(np.atleast_2d)
+def _atleast_2d(*arys: Any) -> Any:
+    return _each(2, arys)
+
+
+def _each(n: int, arys: tuple[Any, ...]) -> Any:
+    found = tuple(_at_least(n, a) for a in arys)
+    return found if len(found) != 1 else found[0]
+
+
+@implements(np.split)
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    n = shape_of(ary)[axis]
+    if isinstance(indices_or_sections, (int, np.integer)) and n % indices_or_sections:
+        raise ValueError(
+            f"split: {n} elements along axis {axis} do not divide into {indices_or_sections} "
+            "equal parts. Did you mean np.array_split?"
+        )
+    return _array_split(ary, indices_or_sections, axis)
+
+
+@implements(np.array_split)
+def _array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     axis = _axis(axis, len(shape_of(ary)))
     n = shape_of(ary)[axis]
     if isinstance(indices_or_sections, (int, np.integer)):
-        parts = int(indices_or_sections)
-        if n % parts:
-            raise ValueError(
-                f"split: {n} elements along axis {axis} do not divide into {parts} equal parts."
-            )
-        edges = list(range(0, n + 1, n // parts)) if n else [0] * (parts + 1)
+        whole, more = divmod(n, int(indices_or_sections))
+        edges = [i * whole + min(i, more) for i in range(int(indices_or_sections) + 1)]
     else:
-        edges = [0, *[slice(i).indices(n)[1] for i in indices_or_sections], n]
+        edges = [0, *indices_or_sections, n]
     lead = (slice(None),) * axis
-    return [
-        getitem(ary, (*lead, slice(a, max(a, b))))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [getitem(ary, (*lead, slice(a, b))) for a, b in pairwise(edges)]
 
 
 @implements(np.flip)
@@ -500,6 +545,27 @@ def _flip(m: Any, axis: Any = None) -> Any:
     return getitem(
         m, tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(ndim))
     )
+
+
+@implements(np.fliplr)
+def _fliplr(m: Any) -> Any:
+    return np.flip(m, 1)
+
+
+@implements(np.flipud)
+def _flipud(m: Any) -> Any:
+    return np.flip(m, 0)
+
+
+@implements(np.diff)
+def _diff(
+    a: Any, n: int = 1, axis: int = -1, prepend: Any = NOT_GIVEN, append: Any = NOT_GIVEN
+) -> Any:
+    refuse_extras("diff", prepend=prepend, append=append)
+    lead = (slice(None),) * _axis(axis, len(shape_of(a)))
+    for _ in range(n):
+        a = a[(*lead, slice(1, None))] - a[(*lead, slice(None, -1))]
+    return a
 
 
 @implements(np.roll)
@@ -525,7 +591,10 @@ def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
 @implements(np.pad)
 def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
     if mode != "constant" or np.ndim(constant_values) != 0:
-        raise UnsupportedError("np.pad: on traced arrays only mode='constant' with one value is supported. Use np.concatenate for others.")
+        raise UnsupportedError(
+            "np.pad: on traced arrays only mode='constant' with one value is supported. "
+            "Use np.concatenate for others."
+        )
     shape = shape_of(array)
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(i, pad_width.get(i - len(shape), 0)) for i in range(len(shape))]
@@ -575,15 +644,17 @@ def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
 @implements(np.take)
 def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     if mode != "raise":
-        raise UnsupportedError("np.take: only mode='raise' is supported on traced arrays. Clip or wrap the indices first.")
+        raise UnsupportedError(
+            "np.take: only mode='raise' is supported on traced arrays. "
+            "Clip or wrap the indices first."
+        )
     if axis is None:
         a, axis = np.reshape(a, (-1,)), 0
     axis = _axis(axis, len(shape_of(a)))
-    index = indices if indices.__class__ is Tracer else np.asarray(indices)
-    if index.dtype.kind not in "iu":
-        raise TypeError(f"take: indices must be integers; got {index.dtype.name}.")
-    if index.ndim == 0 and index.__class__ is not Tracer:
-        index = int(index)
+    refuse_extras("take", out=out)
+    index = operand(indices)
+    if spec_of(index).dtype.kind not in "iu":
+        raise TypeError(f"take: indices must be integers; got {spec_of(index).dtype.name}.")
     return getitem(a, (*(slice(None),) * axis, index))
 
 
@@ -655,7 +726,8 @@ def _diag(v: Any, k: int = 0) -> Any:
 def _trace(
     a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
 ) -> Any:
-    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+    refuse_extras("trace", out=out)
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @implements(np.shape)
@@ -668,54 +740,64 @@ def _ndim(a: Any) -> int:
     return a.ndim
 
 
+@implements(np.result_type)
+def _result_type(*arrays_and_dtypes: Any) -> Any:
+    """A traced array speaks by its type, a traced Python number by its kind."""
+    known = [a.spec if a.__class__ is Tracer else a for a in arrays_and_dtypes]
+    samples = [
+        np.zeros((), a.dtype).item() if a.weak else a.dtype for a in known if a.__class__ is Spec
+    ]
+    return np.result_type(*samples, *[a for a in known if a.__class__ is not Spec])
+
+
 @implements(np.size)
 def _size(a: Any, axis: Any = None) -> int:
     return a.size if axis is None else a.shape[axis]
 
 
-def _filled(function: Any, like: Any) -> None:
-    @implements(like)
-    def filled(
-        a: Any,
-        *value: Any,
-        dtype: Any = None,
-        order: str = "K",
-        subok: bool = True,
-        shape: Any = None,
-        device: Any = None,
-    ) -> Any:
-        shape = shape_of(a) if shape is None else shape
-        if value:
-            return np.broadcast_to(operand(value[0]), shape).astype(dtype or a.dtype)
-        return function(shape, dtype=dtype or a.dtype)
-
-    return None
+@implements(np.zeros_like, np.empty_like)
+def _zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    return np.zeros(shape_of(a) if shape is None else shape, dtype or spec_of(a).dtype)
 
 
-_filled(np.zeros, np.zeros_like)
-_filled(np.ones, np.ones_like)
-_filled(np.zeros, np.empty_like)
-_filled(np.full, np.full_like)
+@implements(np.ones_like)
+def _ones_like(a: Any, *args: Any, **kwargs: Any) -> Any:
+    hollow = _zeros_like(a, *args, **kwargs)
+    return np.ones(hollow.shape, hollow.dtype)
+
+
+@implements(np.full_like)
+def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    hollow = _zeros_like(a, *args, **kwargs)
+    return np.where(True, fill_value, hollow).astype(hollow.dtype)
 
 
 def _refuse_copyto(*args: Any, **kwargs: Any) -> Any:
-    raise TracingError("np.copyto: a traced array cannot be written into an existing one. Return the new array instead.")
+    raise TracingError(
+        "np.copyto: a traced array cannot be written into an existing one. "
+        "Return the new array instead."
+    )
 
 
 implements(np.copyto, np.put, np.place, np.putmask, np.fill_diagonal)(_refuse_copyto)
 
+
+def _unpacked(args: tuple[Any, ...]) -> Any:
+    """Both x.reshape(2, 3) and x.reshape((2, 3))."""
+    return args if len(args) != 1 or isinstance(args[0], (int, np.integer)) else args[0]
+
+
 METHODS["__getitem__"] = getitem
-METHODS["reshape"] = lambda a, *shape, order="C", copy=None: _reshape(
-    a, shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape, order
-)
-METHODS["transpose"] = lambda a, *axes: _transpose(
-    a,
-    None
-    if not axes or axes[0] is None
-    else axes[0]
-    if len(axes) == 1 and not isinstance(axes[0], int)
-    else axes,
-)
+METHODS["reshape"] = lambda a, *shape, order="C", copy=None: _reshape(a, _unpacked(shape), order)
+METHODS["transpose"] = lambda a, *axes: _transpose(a, _unpacked(axes) or None)
 METHODS["ravel"] = METHODS["flatten"] = _ravel
 METHODS["squeeze"] = _squeeze
 METHODS["swapaxes"] = _swapaxes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core.graph import Node, trace
-from fallline.core.spec import Spec, is_weak, spec_of
+from fallline.core.spec import Spec, spec_of
 from fallline.optim import limits
 from fallline.optim.recorded import Recorded
 from fallline.optim.space import Space
@@ -26,12 +26,16 @@ class Formula:
 
     The positional arguments are g, p, an array per slot and a number per scalar state. The keyword
     arguments are the step t, if the formula needs it, and hyperparameters. One that is a number may
-    change from step to step; a bool, a string or None selects the formula, once and for all; so does the
-    number 0, which lets a formula leave out what it does not need (see `is_zero`).
+    change from step to step; a bool, a string or None selects the formula, once and for all; so
+    does the number 0, which lets a formula leave out what it does not need (see `is_zero`).
     """
 
-    borrowed: frozenset[str] = frozenset({"t"})  # keywords that come from the step, not from the user
-    leading: tuple[str, ...] = ("p",)  # what it returns before the new state
+    borrowed: frozenset[str] = frozenset(
+        {"t"}
+    )  # keywords that come from the step, not from the user
+    operands: tuple[str, ...] = ("g", "p")  # the arrays that it takes before the slots
+    changes: str = "p"  # which of them it returns, before the new state
+    fresh: bool = True  # whether that must be an array of its own
 
     def __init__(
         self,
@@ -55,8 +59,8 @@ class Formula:
         self.check = check
         keywords = [p for p in _parameters(function) if p.kind is p.KEYWORD_ONLY]
         self.takes = {p.name for p in keywords}
-        own = [p for p in keywords if not (p.name in self.borrowed and p.default is p.empty)]
-        self.hypers = {p.name: p.default for p in own if p.name != "t"}
+        own = [p for p in keywords if p.name not in self.borrowed]
+        self.hypers = {p.name: p.default for p in own}
         self.space = dict(space or {})
         self.limits = _limits(self, limits or {})
         self._recorded: dict[Any, Recorded] = {}
@@ -75,17 +79,24 @@ class Formula:
 
     @property
     def formula(self) -> str:
-        """The first indented block of the docstring."""
-        lines = self.doc.splitlines()
-        start = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
-        rest = lines[start:]
-        end = next((i for i, x in enumerate(rest) if x and not x.startswith("    ")), len(rest))
-        return inspect.cleandoc("\n".join(rest[:end]))
+        return formula_in(self.doc)
+
+    @property
+    def from_step(self) -> list[str]:
+        """What it takes that is not its own: the step, or the rule's lr."""
+        return sorted(n for n in self.borrowed & self.takes if n not in self.hypers)
+
+    @property
+    def signature(self) -> str:
+        """What may be given: `(lr, b1=0.9)`."""
+        empty = inspect.Parameter.empty
+        shown = [n if d is empty else f"{n}={d!r}" for n, d in self.hypers.items()]
+        return f"({', '.join(shown)})"
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The numeric hyperparameters that have a default."""
-        return {n: d for n, d in self.hypers.items() if _is_number(d)}
+        return {n: d for n, d in self.hypers.items() if is_number(d)}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """By name where it can be imported (a module's name means the rule, not its function)."""
@@ -103,8 +114,12 @@ class Formula:
         """A checked value for every hyperparameter: those given, defaults for the others."""
         for name in given:
             if name not in self.hypers:
-                raise TypeError(f"{self.name}: no hyperparameter {name!r}. {nearest(name, self.hypers)}")
-        missing = [n for n, d in self.hypers.items() if d is inspect.Parameter.empty and n not in given]
+                raise TypeError(
+                    f"{self.name}: no hyperparameter {name!r}. {nearest(name, self.hypers)}"
+                )
+        missing = [
+            n for n, d in self.hypers.items() if d is inspect.Parameter.empty and n not in given
+        ]
         if missing:
             raise TypeError(f"{self.name}: {missing[0]} has no default and must be given.")
         settings = {n: self._settled(n, given.get(n, d)) for n, d in self.hypers.items()}
@@ -115,28 +130,26 @@ class Formula:
 
     def _settled(self, name: str, value: Any) -> Any:
         default = self.hypers[name]
-        if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
-            value = value.item()
         allowed = self.options.get(name, (False, True) if isinstance(default, bool) else None)
         if allowed and any(value is a or (isinstance(value, str) and value == a) for a in allowed):
             return value
-        if allowed and not _is_number(default):
+        if allowed and not is_number(default):
             close = f" {nearest(value, allowed)}" if isinstance(value, str) else ""
             shown = ", ".join(map(repr, allowed))
             raise ValueError(f"{self.name}: {name} must be one of {shown}; got {value!r}.{close}")
-        return self.number(name, value)
+        return value if callable(value) else self.number(name, value)
 
-    def number(self, name: str, value: Any) -> Any:
-        """The value of a numeric hyperparameter, checked; schedules stay what they are."""
-        if callable(value):
-            return value
-        if not _is_number(value):
+    def number(self, name: str, value: Any, *, at: str = "") -> Any:
+        """The value of a numeric hyperparameter, checked."""
+        if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+            value = value.item()
+        if not is_number(value):
             raise TypeError(
                 f"{self.name}: {name} must be a number or a schedule (a function of the step); "
-                f"got {value!r}."
+                f"got {value!r}{at}."
             )
         if name in self.limits:
-            limits.check(self.name, name, value, self.limits[name])
+            limits.check(self.name, name, value, self.limits[name], at)
         return value if isinstance(self.hypers[name], int) else float(value)
 
     def slots_of(self, settings: Settings) -> dict[str, Any]:
@@ -146,39 +159,44 @@ class Formula:
     # -- recording
 
     def recorded(
-        self, arrays: tuple[Spec, ...], numbers: Mapping[str, Spec], fixed: Mapping[str, Any]
+        self,
+        arrays: tuple[Spec, ...],
+        slots: tuple[str, ...],
+        numbers: Mapping[str, Spec],
+        fixed: Mapping[str, Any],
     ) -> Recorded:
         """The graph for arrays and numbers of these types; traced once.
 
-        arrays  the specs of g, p and the slots. numbers  specs of the scalars, of t and of the
-        hyperparameters that are numbers, by name. fixed  the values of all others.
+        arrays  the specs of the operands and the slots. slots  the names of those. numbers  the
+        specs of scalars, t and hyperparameters that are numbers. fixed  the values of all other
+        hyperparameters.
         """
         if self.per == "element":  # one trace serves every shape
             arrays = tuple([Spec((1,), a.dtype) for a in arrays])
         key = arrays, tuple(numbers.items()), tuple(fixed.items())
         if key not in self._recorded:
-            self._recorded[key] = self._record(arrays, numbers, fixed)
+            self._recorded[key] = self._record(arrays, slots, numbers, fixed)
         return self._recorded[key]
 
     def _record(
-        self, arrays: tuple[Spec, ...], numbers: Mapping[str, Spec], fixed: Mapping[str, Any]
+        self,
+        arrays: tuple[Spec, ...],
+        slots: tuple[str, ...],
+        numbers: Mapping[str, Spec],
+        fixed: Mapping[str, Any],
     ) -> Recorded:
-        scalars = list(self.scalars)
-
         def update(*values: Any) -> Any:
             named = dict(zip(numbers, values[len(arrays) :], strict=True)) | fixed
-            state = [named.pop(s) for s in scalars]
+            state = [named.pop(s) for s in self.scalars]
             return self.function(*values[: len(arrays)], *state, **named)
 
         update.__name__ = self.name
-        slots = len(arrays) - 2
-        given = [p.name for p in _parameters(self.function) if p.kind is p.POSITIONAL_OR_KEYWORD]
-        labels = (given + [f"slot{i}" for i in range(slots)])[: len(arrays)]
+        labels = [*self.operands, *slots]
         graph = trace(update, *arrays, *numbers.values(), names=[*labels, *numbers])
         if self.per == "element":
             _check_elementwise(self, graph.nodes)
-        _check_outputs(self, graph.outputs, graph.inputs[: len(arrays)], [*self.leading, *labels[2:]])
-        return Recorded(graph, len(arrays))
+        _check_outputs(self, graph.outputs, dict(zip(labels, graph.inputs, strict=False)))
+        return Recorded(graph, len(arrays), fresh=self.fresh)
 
 
 def is_zero(x: Any) -> bool:
@@ -188,7 +206,7 @@ def is_zero(x: Any) -> bool:
 
 def is_fixed(value: Any) -> bool:
     """Whether a hyperparameter belongs to the formula: not a number, or the number 0."""
-    return not callable(value) and (not _is_number(value) or value == 0)
+    return not callable(value) and (not is_number(value) or value == 0)
 
 
 def nearest(name: Any, known: Iterable[Any]) -> str:
@@ -200,7 +218,23 @@ def nearest(name: Any, known: Iterable[Any]) -> str:
     return f"There are {', '.join(names)}." if names else "It has none."
 
 
-def _is_number(value: Any) -> bool:
+def number_spec(value: Any) -> Spec:
+    """The spec of a number of the step, which never imposes its type on arrays."""
+    spec = spec_of(value)
+    return Spec((), spec.dtype, weak=True)
+
+
+def formula_in(doc: str) -> str:
+    """The first indented block of a docstring."""
+    lines = doc.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
+    rest = lines[start:]
+    end = next((i for i, x in enumerate(rest) if x and not x.startswith("    ")), len(rest))
+    return inspect.cleandoc("\n".join(rest[:end]))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a Python number; a bool is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -226,8 +260,14 @@ def _limits(formula: Formula, given: Mapping[str, str]) -> dict[str, str]:
 def _check_declaration(formula: Formula) -> None:
     name = formula.name
     if formula.per not in PER:
-        raise ValueError(f"{name}: per must be one of {', '.join(map(repr, PER))}; got {formula.per!r}.")
-    for what, declared in (("limits", formula.limits), ("options", formula.options), ("space", formula.space)):
+        raise ValueError(
+            f"{name}: per must be one of {', '.join(map(repr, PER))}; got {formula.per!r}."
+        )
+    for what, declared in (
+        ("limits", formula.limits),
+        ("options", formula.options),
+        ("space", formula.space),
+    ):
         for key in declared:
             if key not in formula.hypers:
                 raise ValueError(f"{name}: {what} names {key!r}. {nearest(key, formula.hypers)}")
@@ -236,12 +276,11 @@ def _check_declaration(formula: Formula) -> None:
     open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if open_ended or callable(formula.slots):
         return
-    wanted = ["g", "p", *formula.slots, *formula.scalars]
+    wanted = [*formula.operands, *formula.slots, *formula.scalars]
     if len(given) != len(wanted):
         raise TypeError(
-            f"{name}: the positional arguments must be {', '.join(wanted)} (gradient, parameters, slots, "
-            f"scalars); got {', '.join(given) or 'none'}. A slot is declared by slots={{'m': 0.0}}; "
-            "hyperparameters come after a *."
+            f"{name}: the positional arguments must be {', '.join(wanted)}; got {', '.join(given) or 'none'}. "
+            "State is declared by slots={'m': 0.0} or scalars=; hyperparameters come after a *."
         )
 
 
@@ -255,30 +294,25 @@ def _check_elementwise(formula: Formula, nodes: Iterable[Node]) -> None:
             )
 
 
-def _check_outputs(
-    formula: Formula, outputs: list[Node], inputs: list[Node], labels: list[str]
-) -> None:
+def _check_outputs(formula: Formula, outputs: list[Node], inputs: dict[str, Node]) -> None:
     """As many results as there should be, each with the shape and type of what it replaces."""
-    names = [*labels, *formula.scalars]
+    slots = [name for name in inputs if name not in formula.operands]
+    arrays = [formula.changes, *slots]
+    names = [*arrays, *formula.scalars]
     if len(outputs) != len(names):
         raise TypeError(
             f"{formula.name}: must return {', '.join(names)} ({len(names)} values); got {len(outputs)}."
         )
-    likes = [inputs[1]] * len(formula.leading) + inputs[2:]
-    for name, out, like in zip(labels, outputs, likes, strict=False):
-        if (out.spec.shape, out.spec.dtype) != (like.spec.shape, like.spec.dtype) or out.spec.weak:
+    for name, out in zip(arrays, outputs, strict=False):
+        like = inputs[name].spec
+        if (out.spec.shape, out.spec.dtype, out.spec.weak) != (like.shape, like.dtype, False):
             raise TypeError(
-                f"{formula.name}: the new {name} must be {like.spec!r}; got {out.spec!r}. "
+                f"{formula.name}: the new {name} must be {like!r}; got {out.spec!r}. "
                 "A NumPy number or array in the formula imposes its type; use Python numbers."
             )
-    for name, out in zip(formula.scalars, outputs[len(labels) :], strict=True):
+    for name, out in zip(formula.scalars, outputs[len(arrays) :], strict=True):
         if not out.spec.weak:
             raise TypeError(
                 f"{formula.name}: the new {name} must be a number, computed from numbers alone; "
                 f"got {out.spec!r}. A value like the parameters is a slot."
             )
-
-
-def weak_spec(value: Any) -> Spec:
-    """The spec of a number of the step; a NumPy number is not one."""
-    return spec_of(value) if is_weak(value) else Spec((), np.dtype(np.float64), weak=True)

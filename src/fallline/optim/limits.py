@@ -17,7 +17,7 @@ USUAL = {
 }
 
 
-def check(caller: str, name: str, value: float, interval: str) -> None:
+def check(caller: str, name: str, value: float, interval: str, at: str = "") -> None:
     """Raise ValueError unless the value lies in the interval.
 
     >>> check("lion", "b1", 1.1, "[0, 1)")
@@ -27,7 +27,7 @@ def check(caller: str, name: str, value: float, interval: str) -> None:
     low, above, high, below = parse(interval)
     inside = (value >= low if above else value > low) and (value <= high if below else value < high)
     if not inside:  # nan is inside nothing
-        raise ValueError(f"{caller}: {name} must be in {interval}; got {value!r}.")
+        raise ValueError(f"{caller}: {name} must be in {interval}; got {value!r}{at}.")
 
 
 @cache

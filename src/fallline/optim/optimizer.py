@@ -18,8 +18,8 @@ class Optimizer(ABC):
         best = optimizer.eval_params(params, state)
 
     params  any tree of arrays. state  a plain tree of arrays and numbers, so that it can be saved.
-    `evaluate(params) -> (value, grads)` is what `value_and_grad` makes; a step may call it anywhere and
-    more than once. Nothing is written in place.
+    `evaluate(params) -> (value, grads)` is what `value_and_grad` makes; a step may call it anywhere
+    and more than once. Nothing is written in place.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Optimizer(ABC):
     ) -> tuple[Any, Any, Any]:
         """One step: new parameters, new state, and the first result of `evaluate` as it is.
 
-        t  number of the step, from 1. hyper  the hyperparameters of this step, `self.hyper(t)` if not
-        given: whoever records steps to compile them passes traced numbers.
+        t  number of the step, from 1. hyper  the hyperparameters of this step, `self.hyper(t)` if
+        not given: whoever records steps to compile them passes traced numbers.
         """
 
     def eval_params(self, params: Any, state: Any) -> Any:

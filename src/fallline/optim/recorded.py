@@ -1,7 +1,7 @@
 """A formula as a graph, ready to run: numbers first, by Python in float64, then arrays, by NumPy.
 
-A number meets arrays as a Python float, so it takes their type: float32 parameters stay float32, and
-compiled code, which starts from the same graph, computes the same bits.
+A number meets arrays as a Python float, so it takes their type: float32 parameters stay float32,
+and compiled code, which starts from the same graph, computes the same bits.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from fallline.core.trace import Tracer
 class Recorded:
     """The graph of a formula whose first inputs are arrays and whose others are numbers.
 
-    Call it with values of both. Tracers may stand for any of them: the operations are then recorded or
-    differentiated, one by one.
+    Call it with values of both. Tracers may stand for any of them: the operations are then recorded
+    or differentiated, one by one.
     """
 
-    def __init__(self, graph: Graph, arrays: int) -> None:
+    def __init__(self, graph: Graph, arrays: int, *, fresh: bool = True) -> None:
         self.graph = graph
+        self._shared = 0 if fresh else 1  # so many outputs may be arguments, passed on
         self.arrays = graph.inputs[:arrays]
         self.numbers = graph.inputs[arrays:]
         self.met = weak_frontier(graph)
@@ -34,7 +35,7 @@ class Recorded:
         self._all = _with_last_uses(graph.nodes, graph)
 
     def __call__(self, arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
-        """The outputs: arrays that share no memory with the given ones, and numbers."""
+        """The outputs: arrays, by default none of the given ones, and numbers."""
         found = dict(zip(map(id, self.arrays), arrays, strict=True))
         program = self._program
         if any(x.__class__ is Tracer for x in numbers):
@@ -42,14 +43,18 @@ class Recorded:
             program = self._all
         else:
             found.update(zip(map(id, self.met), self.prologue(*numbers), strict=True))
-        with np.errstate(all="ignore"):  # as compiled code: non-finite values travel, the loss tells
+        with np.errstate(
+            all="ignore"
+        ):  # as compiled code: non-finite values travel, the loss tells
             for node, args, dead in program:
                 y = node.op(*[_value(a, found) for a in args], **node.params)  # type: ignore[misc]
                 found[id(node)] = _number(y) if node.spec.weak else y
                 for key in dead:
                     del found[key]
+        results = [_value(o, found) for o in self.graph.outputs]
         taken = {id(x) for x in arrays}
-        return [_own(_value(o, found), o, taken) for o in self.graph.outputs]
+        own = [_own(y, taken) for y in results[self._shared :]]
+        return results[: self._shared] + own
 
 
 def _value(node: Node, found: dict[int, Any]) -> Any:
@@ -61,9 +66,9 @@ def _number(y: Any) -> Any:
     return y if y.__class__ is Tracer else np.asarray(y).item()
 
 
-def _own(y: Any, node: Node, taken: set[int]) -> Any:
+def _own(y: Any, taken: set[int]) -> Any:
     """A result that is nobody else's array."""
-    if y.__class__ is Tracer or node.spec.weak:
+    if y.__class__ is Tracer or y.__class__ in (float, int):
         return y
     y = np.array(y) if id(y) in taken else np.asarray(y)
     taken.add(id(y))

@@ -129,7 +129,11 @@ class Choice:
 Range = Log | OneMinusLog | Linear
 Space = Mapping[str, Range | Choice]
 
-_KINDS = {"log": Log, "one-minus-log": OneMinusLog, "linear": Linear}
+_KINDS: dict[str, type[Log] | type[OneMinusLog] | type[Linear]] = {
+    "log": Log,
+    "one-minus-log": OneMinusLog,
+    "linear": Linear,
+}
 
 
 def space_to_json(space: Space) -> dict[str, Any]:

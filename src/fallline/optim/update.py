@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +12,20 @@ from fallline.core import tree
 from fallline.core.graph import Graph, trace
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.core.trace import Tracer
-from fallline.optim.formula import Formula, Settings, is_fixed, nearest, weak_spec
+from fallline.optim.formula import (
+    Formula,
+    Settings,
+    formula_in,
+    is_fixed,
+    is_number,
+    nearest,
+    number_spec,
+)
 from fallline.optim.optimizer import Evaluate, Optimizer
 from fallline.optim.space import Space
+
+if TYPE_CHECKING:
+    from fallline.optim.rule import Rule
 
 Leaves = list[Any]
 
@@ -33,8 +43,8 @@ class Part:
 
     @property
     def numbers(self) -> Settings:
-        """The settings that are numbers or schedules of them."""
-        return {n: v for n, v in self.settings.items() if not isinstance(v, (bool, str, type(None)))}
+        """The settings that are numbers, or schedules of them."""
+        return {n: v for n, v in self.settings.items() if callable(v) or is_number(v)}
 
     @property
     def changing(self) -> list[str]:
@@ -45,110 +55,107 @@ class Part:
     def slots(self) -> dict[str, Any]:
         return self.formula.slots_of(self.settings)
 
-    def hyper(self, t: int) -> dict[str, float]:
-        """The numeric hyperparameters at step t."""
-        return {n: self._at(n, v, t) for n, v in self.numbers.items()}
+    @property
+    def state(self) -> list[str]:
+        """The names of its slots and scalars."""
+        return [*self.slots, *self.formula.scalars]
 
-    def _at(self, name: str, value: Any, t: int) -> Any:
+    def at(self, name: str, t: int) -> Any:
+        """A numeric hyperparameter at step t."""
+        value = self.settings[name]
         if not callable(value):
             return value
         if t.__class__ is Tracer:
             raise TypeError(
-                f"{self.formula.name}: the schedule of {name} cannot be traced; it is evaluated by Python. "
+                f"{self.formula.name}: the schedule of {name} is evaluated by Python and cannot be traced. "
                 "Pass the hyperparameters of the step: step(..., hyper=...)."
             )
-        now = value(t)
-        return self.formula.number(name, now if callable(now) is False else np.nan)
+        return self.formula.number(name, value(t), at=f" at step {t}")
 
     def start(self, start: Any, params: Leaves) -> Leaves:
-        """One slot before the first step: a number, the value of a hyperparameter, or a function of p."""
-        if isinstance(start, str):
-            start = self.hyper(1)[start]
-        make = start if callable(start) else lambda p: np.full_like(p, start)
-        return [make(p) for p in params]
+        """A slot before the first step."""
+        if callable(start):
+            return [start(p) for p in params]
+        value = self.at(start, 1) if isinstance(start, str) else start
+        return [np.full_like(p, value) for p in params]
 
     def apply(
         self,
         names: Sequence[str],
-        arrays: Sequence[Leaves],
+        arrays: list[Leaves],
         scalars: list[Any],
         numbers: Mapping[str, Any],
-    ) -> tuple[list[Leaves], list[Any]]:
-        """New leading results and slots, and new scalars.
+    ) -> tuple[Leaves, list[Leaves], list[Any]]:
+        """The leaves of what it changes, of the slots, and the scalars.
 
-        arrays  the leaves of g, of p and of each slot. numbers  t and the hyperparameters.
+        arrays  the leaves of each operand and each slot. numbers  t and the hyperparameters.
         """
         chosen = [i for i, name in enumerate(names) if self.only is None or self.only(name)]
         rows = [[leaves[i] for leaves in arrays] for i in chosen]
-        lead = len(self.formula.leading)
         whole = self.formula.per == "global" and len(rows) > 1
         results, scalars = self._run([_joined(rows)] if whole else rows, scalars, numbers)
         if whole:
-            results = _split(results[0], [row[1] for row in rows])
-        kept = {"g": arrays[0], "p": arrays[1]}
-        new = [list(kept[x]) for x in self.formula.leading] + [list(s) for s in arrays[2:]]
-        for i, result in zip(chosen, results, strict=True):
-            for k in range(lead + len(arrays) - 2):
-                new[k][i] = result[k]
-        return new, scalars
+            results = _split(results[0], [shape_of(row[0]) for row in rows])
+        operands = self.formula.operands
+        new = [
+            list(x)
+            for x in (arrays[operands.index(self.formula.changes)], *arrays[len(operands) :])
+        ]
+        for i, row in zip(chosen, results, strict=True):
+            for leaves, value in zip(new, row, strict=True):
+                leaves[i] = value
+        return new[0], new[1:], scalars
 
     def _run(
         self, rows: list[list[Any]], scalars: list[Any], numbers: Mapping[str, Any]
     ) -> tuple[list[list[Any]], list[Any]]:
-        """The formula on each row (g, p, slots); the scalars are the same for all."""
-        values = dict(zip(self.formula.scalars, scalars, strict=True))
-        values |= {n: numbers[n] for n in [*self._from_step, *self.changing]}
+        """The formula on each row of arrays. The scalars are the same for all rows."""
+        named = dict(zip(self.formula.scalars, scalars, strict=True))
+        named |= {n: numbers[n] for n in [*self.formula.from_step, *self.changing]}
+        specs = {n: number_spec(v) for n, v in named.items()}
         fixed = {n: v for n, v in self.settings.items() if is_fixed(v)}
-        specs = {n: weak_spec(v) for n, v in values.items()}
-        found, new = [], scalars
+        slots, found, new = tuple(self.slots), [], scalars
         for row in rows:
-            formula = self.formula.recorded(tuple(map(spec_of, row)), specs, fixed)
-            out = formula(row, list(values.values()))
-            found.append(out[: len(out) - len(scalars)])
-            new = out[len(out) - len(scalars) :]
+            formula = self.formula.recorded(tuple(map(spec_of, row)), slots, specs, fixed)
+            out = formula(row, list(named.values()))
+            found.append(out[: 1 + len(slots)])
+            new = out[1 + len(slots) :]
         return found, new
 
-    @property
-    def _from_step(self) -> list[str]:
-        """What the formula needs of the step itself (t) or of the rule (a transform's lr)."""
-        return [n for n in sorted(self.formula.borrowed & self.formula.takes) if n not in self.settings]
-
     def __repr__(self) -> str:
-        shown = {n: v for n, v in self.settings.items() if n in self.numbers or v != self.formula.hypers[n]}
-        only = ", only=..." if self.only else ""
-        return f"{self.formula.name}({', '.join(f'{n}={v!r}' for n, v in shown.items())}{only})"
+        defaults = self.formula.hypers
+        shown = {n: v for n, v in self.settings.items() if n == "lr" or v != defaults[n]}
+        given = [f"{n}={v!r}" for n, v in shown.items()] + ["only=..."] * (self.only is not None)
+        return f"{self.formula.name}({', '.join(given)})"
 
 
 class Update(Optimizer):
     """Transforms and, last, a rule. `optim.lion(lr=1e-4)` is one with the rule alone.
 
-    Calling it, or `bind`, gives one with other hyperparameters:
+    Calling it, or `bind`, gives the same with other hyperparameters:
 
     >>> from fallline import optim
-    >>> optim.adamw(lr=1e-2)
-    adamw(decay(wd=0.01), adam(lr=0.01, b1=0.9, b2=0.999, eps=1e-08))
+    >>> optim.momentum(lr=0.1)(b=0.5)
+    momentum(lr=0.1, b=0.5)
     """
 
     def __init__(self, parts: Sequence[Part], *, name: str = "", doc: str = "") -> None:
         self.parts = tuple(parts)
-        self.rule = self.parts[-1]
+        self.rule: Part = self.parts[-1]
+        self.named = name
         self.name = name or "+".join(part.formula.name for part in self.parts)
-        self.given_name = name
         self.doc = doc or self.rule.formula.doc
-        self._hypers = _labels(self.parts, lambda part: part.settings)
-        self._states = _labels(self.parts, lambda part: [*part.slots, *part.formula.scalars])
+        self._hypers = _labels([list(part.settings) for part in self.parts])
+        self._states = _labels([part.state for part in self.parts])
+        self._constants = self.defaults  # those that are schedules are replaced at every step
+        self._schedules = [entry for entry in self._all() if callable(entry[0].settings[entry[1]])]
 
     # -- the interface of optimizers
 
     def init(self, params: Any) -> dict[str, Any]:
         """The slots, each a tree like the parameters, and the scalar states, by name."""
+        _check_floats(self.name, params)
         leaves, structure = _arrays(params)
-        for name, p in tree.named_leaves(params):
-            if spec_of(p).dtype.kind != "f":
-                where = f" at {name}" if name else ""
-                raise TypeError(
-                    f"{self.name}: parameters must be of a float type; got {spec_of(p).dtype}{where}."
-                )
         state: dict[str, Any] = {}
         for part, labels in zip(self.parts, self._states, strict=True):
             for slot, start in part.slots.items():
@@ -165,59 +172,66 @@ class Update(Optimizer):
         return params, state, value
 
     def hyper(self, t: int) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for part, labels in _rule_first(self.parts, self._hypers):
-            found |= {labels[n]: x for n, x in part.hyper(t).items()}
-        return found
+        return self._constants | {label: part.at(n, t) for part, n, label in self._schedules}
 
     def describe(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {}
-        for part, labels in _rule_first(self.parts, self._hypers):
-            shown |= {labels[n]: _plain(v) for n, v in part.settings.items()}
-        return {"name": self.name, "parts": [p.formula.name for p in self.parts], "settings": shown}
+        settings = {label: _plain(part.settings[n]) for part, n, label in self._all()}
+        return {
+            "name": self.name,
+            "parts": [part.formula.name for part in self.parts],
+            "settings": settings,
+        }
 
-    # -- its two halves, for whoever records or compiles them
+    # -- the two halves of a step, for whoever records them
 
     def point(self, params: Any, state: Any, *, t: Any, hyper: Mapping[str, Any]) -> Any:
         """Where the gradient is taken: at the parameters, unless the rule looks ahead."""
-        look = self.rule.formula.look_from(self.rule)
-        if look is None:
+        rule: Rule = self.rule.formula  # type: ignore[assignment]
+        if rule.look is None:
             return params
         leaves, structure = _arrays(params)
-        arrays = [leaves, leaves, *self._slots_of(self.rule, self._states[-1], state)]
+        look = Part(rule.look, {n: self.rule.settings[n] for n in rule.look.hypers})
+        slots = [_arrays(state[self._states[-1][slot]])[0] for slot in self.rule.slots]
         names = [name for name, _ in tree.named_leaves(params)]
-        numbers = {"t": t} | {n: hyper[label] for n, label in self._hypers[-1].items() if label in hyper}
-        new, _ = look.apply(names, arrays, [], numbers)
-        return tree.unflatten(structure, new[0])
+        ahead, _, _ = look.apply(names, [leaves, *slots], [], self._numbers(look, -1, t, hyper))
+        return tree.unflatten(structure, ahead)
 
     def update(
-        self, grads: Any, params: Any, state: Any, *, t: Any, hyper: Mapping[str, Any]
+        self,
+        grads: Any,
+        params: Any,
+        state: Any,
+        *,
+        t: Any,
+        hyper: Mapping[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """New parameters and state from a gradient: a pure function of trees of arrays or tracers."""
+        """New parameters and state from a gradient: a pure function of trees of arrays or tracers.
+
+        t and the values of hyper are numbers, or traced numbers.
+        """
+        hyper = self.hyper(t) if hyper is None else hyper
         p, structure = _arrays(params)
         g = _gradients(self.name, grads, p, structure)
         names = [name for name, _ in tree.named_leaves(params)]
         new_state = dict(state)
-        for part, labels, hypers in zip(self.parts, self._states, self._hypers, strict=True):
-            numbers = {"t": t, "lr": self._rate(hyper)}
-            numbers |= {n: hyper[label] for n, label in hypers.items() if label in hyper}
-            slots = self._slots_of(part, labels, state)
+        for i, part in enumerate(self.parts):
+            labels = self._states[i]
+            slots = [_arrays(state[labels[slot]])[0] for slot in part.slots]
             scalars = [state[labels[s]] for s in part.formula.scalars]
-            new, scalars = part.apply(names, [g, p, *slots], scalars, numbers)
-            for which in part.formula.leading:
-                g, p = (new.pop(0), p) if which == "g" else (g, new.pop(0))
-            new_state |= {
-                labels[s]: tree.unflatten(structure, x) for s, x in zip(part.slots, new, strict=True)
-            }
-            new_state |= {labels[s]: x for s, x in zip(part.formula.scalars, scalars, strict=True)}
+            new, slots, scalars = part.apply(
+                names, [g, p, *slots], scalars, self._numbers(part, i, t, hyper)
+            )
+            g, p = (new, p) if part.formula.changes == "g" else (g, new)
+            values = [*(tree.unflatten(structure, s) for s in slots), *scalars]
+            new_state |= {labels[s]: x for s, x in zip(part.state, values, strict=True)}
         return tree.unflatten(structure, p), new_state
 
     def trace_update(self, params: Any) -> Graph:
         """The graph of `update` for parameters of these shapes and types (arrays or `Spec`s).
 
-        Its inputs are the leaves of g, p and the state (slots and scalars, by name in alphabetical order),
-        then t and the hyperparameters, also in alphabetical order; numbers are weak. Its outputs are the
-        new p and the new state in the same order.
+        Inputs: the leaves of g, of p and of the state (slots and scalars in alphabetical order),
+        then t and the hyperparameters that may change, in alphabetical order; numbers are weak.
+        Outputs: the new p and the new state, in the same order.
 
         >>> from fallline import optim
         >>> from fallline.core.spec import array_spec
@@ -227,93 +241,166 @@ class Update(Optimizer):
           b: f32[3] = subtract(p, a)
           return b
         """
+        hollow = tree.tree_map(
+            lambda x: np.broadcast_to(np.zeros((), spec_of(x).dtype), shape_of(x)), params
+        )
+        state = tree.tree_map(lambda x: x if is_number(x) else _strong(x), self.init(hollow))
         specs = tree.tree_map(_strong, params)
-        hollow = tree.tree_map(lambda s: np.broadcast_to(np.zeros((), s.dtype), s.shape), specs)
-        state = tree.tree_map(lambda x: x if x.__class__ is float else _strong(x), self.init(hollow))
+        changing = self.changing
+        hyper = {n: x for n, x in self.hyper(1).items() if n in changing}
 
         def update(g: Any, p: Any, state: Any, t: Any, hyper: Any) -> Any:
             return self.update(g, p, state, t=t, hyper=hyper)
 
         update.__name__ = self.name
-        examples = (specs, specs, state, 1, self.hyper(1))
-        heads = ("g", "p", "", "t", "")
-        names = [
-            ".".join(filter(None, (head, path)))
-            for head, example in zip(heads, examples, strict=True)
-            for path, _ in tree.named_leaves(example)
+        examples = {"g": specs, "p": specs, "": state, "t": 1, " ": hyper}
+        paths = [
+            (head.strip(), path) for head, x in examples.items() for path, _ in tree.named_leaves(x)
         ]
-        return trace(update, *examples, names=names)
+        names = [".".join(filter(None, pair)) for pair in paths]
+        return trace(update, *examples.values(), names=names)
 
     @property
     def flat(self) -> bool:
         """Whether one vector of all parameters may stand for the tree, with the same results."""
         return all(part.formula.per != "tensor" and part.only is None for part in self.parts)
 
+    @property
+    def changing(self) -> list[str]:
+        """The hyperparameters that are inputs of a recorded step; the others are part of the formulas."""
+        return [label for part, n, label in self._all() if n in part.changing]
+
     # -- what it is made of
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The numeric settings, schedules as they are."""
-        return {
-            labels[n]: v
-            for part, labels in _rule_first(self.parts, self._hypers)
-            for n, v in part.numbers.items()
-        }
+        """The numeric settings; schedules as they are."""
+        return {label: part.settings[n] for part, n, label in self._all() if n in part.numbers}
 
     @property
     def options(self) -> dict[str, tuple[Any, ...]]:
         return {
-            labels[n]: v
-            for part, labels in _rule_first(self.parts, self._hypers)
-            for n, v in part.formula.options.items()
+            label: part.formula.options[n]
+            for part, n, label in self._all()
+            if n in part.formula.options
         }
 
     @property
     def space(self) -> Space:
         """The search spaces of the parts, the rule's first."""
-        return {
-            labels[n]: v
-            for part, labels in _rule_first(self.parts, self._hypers)
-            for n, v in part.formula.space.items()
-        }
+        spaces = [(part.formula.space, labels) for part, labels in self._rule_first()]
+        return {labels[n]: dimension for space, labels in spaces for n, dimension in space.items()}
 
     @property
     def formula(self) -> str:
-        return block if (block := _formula(self.doc)) else self.rule.formula.formula
+        return formula_in(self.doc)
 
     def bind(self, **hyper: Any) -> Update:
-        """The same optimizer with these hyperparameters changed."""
-        known = [label for labels in self._hypers for label in labels.values()]
+        """The same with these hyperparameters changed."""
+        known = [label for _, _, label in self._all()]
         for name in hyper:
             if name not in known:
                 raise TypeError(f"{self.name}: no hyperparameter {name!r}. {nearest(name, known)}")
         parts = []
         for part, labels in zip(self.parts, self._hypers, strict=True):
             changed = {n: hyper[label] for n, label in labels.items() if label in hyper}
-            settings = part.formula.settle({**part.settings, **changed})
-            parts.append(replace(part, settings=settings))
-        return Update(parts, name=self.given_name, doc=self.doc)
+            parts.append(replace(part, settings=part.formula.settle({**part.settings, **changed})))
+        return Update(parts, name=self.named, doc=self.doc)
 
     __call__ = bind
 
     def __repr__(self) -> str:
-        if len(self.parts) == 1 and self.name == self.rule.formula.name:
+        if len(self.parts) == 1:
             return repr(self.rule)
-        return f"{self.given_name or 'chain'}({', '.join(map(repr, self.parts))})"
+        return f"{self.named or 'chain'}({', '.join(map(repr, self.parts))})"
 
     # -- inside
 
-    def _slots_of(self, part: Part, labels: Mapping[str, str], state: Any) -> list[Leaves]:
-        return [_arrays(state[labels[slot]])[0] for slot in part.slots]
+    def _rule_first(self) -> Iterator[tuple[Part, dict[str, str]]]:
+        pairs = list(zip(self.parts, self._hypers, strict=True))
+        yield from (pairs[-1], *pairs[:-1])
 
-    def _rate(self, hyper: Mapping[str, Any]) -> Any:
-        """The rule's lr, which transforms may use."""
-        return hyper.get("lr")
+    def _all(self) -> Iterator[tuple[Part, str, str]]:
+        """Every hyperparameter, the rule's first: its part, its name there and its name here."""
+        for part, labels in self._rule_first():
+            yield from ((part, n, label) for n, label in labels.items())
+
+    def _numbers(self, part: Part, i: int, t: Any, hyper: Mapping[str, Any]) -> dict[str, Any]:
+        """What the formula of a part may need: the step, the rule's lr, its own hyperparameters."""
+        own = {n: hyper[self._hypers[i][n]] for n in part.changing}
+        return {"t": t, "lr": hyper.get("lr", self.rule.settings.get("lr"))} | own
 
 
-def _formula(doc: str) -> str:
-    lines = doc.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
-    rest = lines[start:]
-    end = next((i for i, x in enumerate(rest) if x and not x.startswith("    ")), len(rest))
-    return inspect.cleandoc("\n".join(rest[:end]))
+# ---- trees and leaves --------------------------------------------------------------------------------
+
+
+def _arrays(params: Any) -> tuple[Leaves, Any]:
+    leaves, structure = tree.flatten(params)
+    return [x if x.__class__ is Tracer else np.asarray(x) for x in leaves], structure
+
+
+def _gradients(caller: str, grads: Any, params: Leaves, structure: Any) -> Leaves:
+    """The leaves of the gradient, in the types of the parameters."""
+    found, form = _arrays(grads)
+    if form != structure:
+        raise TypeError(
+            f"{caller}: the gradient must have the structure of the parameters, {structure}; got {form}."
+        )
+    for g, p in zip(found, params, strict=True):
+        if shape_of(g) != shape_of(p):
+            raise ValueError(
+                f"{caller}: a gradient must have the shape of its parameter; got {shape_of(g)} for {shape_of(p)}."
+            )
+    return [
+        g if g.dtype == p.dtype else g.astype(p.dtype) for g, p in zip(found, params, strict=True)
+    ]
+
+
+def _check_floats(caller: str, params: Any) -> None:
+    for name, p in tree.named_leaves(params):
+        if spec_of(p).dtype.kind != "f":
+            where = f" at {name}" if name else ""
+            raise TypeError(
+                f"{caller}: parameters must be of a float type; got {spec_of(p).dtype}{where}. "
+                "Did you mean p.astype(float)?"
+            )
+
+
+def _joined(rows: list[list[Any]]) -> list[Any]:
+    """One vector for each column of arrays."""
+    return [
+        np.concatenate([np.reshape(x, (-1,)) for x in column]) for column in zip(*rows, strict=True)
+    ]
+
+
+def _split(columns: list[Any], shapes: list[tuple[int, ...]]) -> list[list[Any]]:
+    """The inverse of `_joined`."""
+    ends = np.cumsum([Spec(s, np.dtype(float)).size for s in shapes]).tolist()
+    pieces = list(zip([0, *ends], ends, shapes, strict=False))
+    return [[np.reshape(x[a:b], shape) for x in columns] for a, b, shape in pieces]
+
+
+def _strong(x: Any) -> Spec:
+    return Spec(shape_of(x), spec_of(x).dtype)
+
+
+def _plain(value: Any) -> Any:
+    return repr(value) if callable(value) else value
+
+
+def _labels(groups: Sequence[Iterable[str]]) -> list[dict[str, str]]:
+    """A name for each name of each group, none twice: the last group (the rule) keeps its own.
+
+    >>> _labels([["bound"], ["bound"], ["lr"]])
+    [{'bound': 'bound'}, {'bound': 'bound_2'}, {'lr': 'lr'}]
+    """
+    taken: set[str] = set()
+    found = []
+    for group in (groups[-1], *groups[:-1]):
+        labels = {}
+        for name in group:
+            free = (f"{name}_{k}" if k > 1 else name for k in range(1, 1 + len(groups)))
+            labels[name] = next(label for label in free if label not in taken)
+        taken |= set(labels.values())
+        found.append(labels)
+    return found[1:] + found[:1]

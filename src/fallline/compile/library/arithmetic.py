@@ -84,11 +84,8 @@ def square(x: Value) -> Value:
 
 @function(np.reciprocal)
 def reciprocal(x: Value) -> Value:
-    """1 / x; of an integer truncated, and the most negative number for 0."""
-    if x.dtype.kind == "f":
-        return 1 / x
-    lowest = x.constant(np.iinfo(x.dtype).min)
-    return value.where(x == 0, lowest, 1 / value.where(x == 0, 1, x))
+    """1 / x; of an integer truncated, where 0 gives some number, in NumPy too."""
+    return 1 / (x if x.dtype.kind == "f" else value.where(x == 0, 1, x))
 
 
 def _like_quotient(x: Any, y: Any, z: Any) -> tuple[np.dtype, ...]:

@@ -4,7 +4,7 @@
     arcsin s = s + s z B(z),  z = s^2,  0 <= s <= 1/2
 
 Outside, arctan t = pi / 2 - arctan(1 / t) and arcsin s = pi / 2 - 2 arcsin(sqrt((1 - s) / 2)).
-Errors in ulp, measured over the whole range: arctan 1.5, arctan2 2.3, arcsin 2.0, arccos 1.5.
+Errors in ulp, measured over the whole range: arctan 1.4, arctan2 1.6, arcsin 2.4, arccos 1.1.
 """
 
 from __future__ import annotations

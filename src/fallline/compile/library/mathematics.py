@@ -82,10 +82,12 @@ arctanh = function(np.arctanh)(hyperbolic.arctanh)
 @function(np.radians)
 def radians(x: Value) -> Value:
     """Degrees to radians."""
-    return x * (math.pi / 180)
+    real = x.dtype.type
+    return x * (real(math.pi) / real(180))  # rounded twice, as NumPy's constant is
 
 
 @function(np.degrees)
 def degrees(x: Value) -> Value:
     """Radians to degrees."""
-    return x * (180 / math.pi)
+    real = x.dtype.type
+    return x * (real(180) / real(math.pi))

@@ -1,0 +1,69 @@
+"""Gradient descent with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fallline.optim.formula import Settings, is_zero
+from fallline.optim.rule import rule
+from fallline.optim.space import Log, OneMinusLog
+
+SPACE = {"lr": Log(1e-4, 1.0), "b": OneMinusLog(1e-3, 0.5)}
+LIMITS = {"b": "[0, 1)", "dampening": "[0, 1]"}
+
+
+def _check(settings: Settings) -> str | None:
+    if settings["form"] == "sum" or is_zero(settings["dampening"]):
+        return None
+    return f"dampening belongs to form='sum'; got form={settings['form']!r}."
+
+
+@rule(
+    slots={"v": 0.0},
+    space=SPACE,
+    limits=LIMITS,
+    options={"form": ("sum", "ema", "two-gradient")},
+    check=_check,
+)
+def momentum(
+    g: Any,
+    p: Any,
+    v: Any,
+    *,
+    lr: Any = 1e-2,
+    b: Any = 0.9,
+    dampening: Any = 0.0,
+    a: Any = 1.0,
+    form: str = "sum",
+    lr_inside: bool = False,
+) -> Any:
+    """Gradient descent with momentum: the step follows a decaying sum of gradients.
+
+        v = b v + g;  p -= lr v
+
+    form="sum" with dampening d:  v = b v + (1 - d) g.
+    form="ema":  v = b v + (1 - b) g, an average: lr is then on the scale of sgd's.
+    form="two-gradient":  p -= lr (a g_k + b g_{k-1}); the slot holds the last gradient. a belongs
+    to this form.
+    lr_inside=True:  v holds lr g, so that a change of lr acts on new gradients only.
+
+    Under a constant gradient the velocity tends to -lr g / (1 - b); on a quadratic of curvature h
+    it is stable below lr = 2 (1 + b) / h. With the defaults it is PyTorch's and optax's; with
+    lr_inside=True it is Keras's and scikit-learn's (nesterov off). PyTorch does not dampen its
+    first step, so with dampening it differs from there on and is no exponential average. Polyak
+    1964; Sutskever et al. 2013, eqs. 1 and 2.
+
+    >>> import numpy as np
+    >>> optimizer = momentum(lr=0.1, b=0.9)
+    >>> p, state = np.zeros(1), optimizer.init(np.zeros(1))
+    >>> for t in range(1, 201):
+    ...     before, (p, state) = p, optimizer.update(np.ones(1), p, state, t=t)
+    >>> p - before  # -lr g / (1 - b)
+    array([-1.])
+    """
+    rate, g = (1, lr * g) if lr_inside else (lr, g)
+    if form == "two-gradient":
+        return p - rate * (a * g + b * v), g
+    weight = 1 - (b if form == "ema" else dampening)
+    v = b * v + (g if form == "sum" and is_zero(dampening) else weight * g)
+    return p - rate * v, v
