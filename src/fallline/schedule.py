@@ -104,11 +104,12 @@ class linear:
 
 @dataclass(frozen=True)
 class cosine:
-    """From `lr` to `final` in `steps` steps, along half a cosine; then it stays (PyTorch's rises again).
+    """From `lr` to `final` in `steps` steps, along half a cosine; then it stays.
 
         final + (lr - final) (1 + cos(pi min(1, (t - 1) / steps))) / 2
 
-    The first step has the full rate. Loshchilov & Hutter 2017, eq. 5, without restarts.
+    The first step has the full rate. (PyTorch's rises again after the end.)
+    Loshchilov & Hutter 2017, eq. 5, without restarts.
 
     >>> [round(cosine(0.1, steps=10)(t), 4) for t in (1, 6, 11, 20)]
     [0.1, 0.05, 0.0, 0.0]
@@ -166,8 +167,8 @@ class join:
         ends = (at,) if isinstance(at, int) else tuple(at)
         if len(ends) != len(schedules) - 1:
             raise ValueError(
-                f"join: needs one end for each schedule but the last; got {len(schedules)} schedules and "
-                f"{len(ends)} in at."
+                "join: needs one end for each schedule but the last; "
+                f"got {len(schedules)} schedules and {len(ends)} in at."
             )
         if list(ends) != sorted(set(ends)) or (ends and ends[0] < 1):
             raise ValueError(f"join: at must be increasing numbers of steps; got {ends}.")

@@ -136,7 +136,8 @@ if __name__ == "__main__":
     file = tmp_path / "script.py"
     file.write_text(script)
     command = [sys.executable, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(Path(threads.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.stdout.split() == ["8", "1"], done.stderr
 
 

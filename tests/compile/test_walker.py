@@ -242,7 +242,8 @@ def run(script: str, tmp_path: Path) -> str:
     file = tmp_path / "script.py"
     file.write_text(PREAMBLE + script)
     command = [sys.executable, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout.strip()

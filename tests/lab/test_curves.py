@@ -2,11 +2,11 @@ import json
 import math
 
 import numpy as np
+from tests.lab import fake, naive
 
 from fallline.lab.curves import band, blocks, curves
 from fallline.lab.protocol import Budget
 from fallline.lab.study import Study
-from tests.lab import fake, naive
 
 
 def test_band_is_the_quartiles_of_each_column():

@@ -47,7 +47,7 @@ def test_points_in_one_dimension_leave_no_large_gap(count):
         points = np.sort(protocol.spread(count, 1, seed)[:, 0])
         gaps = np.diff(np.append(points, points[0] + 1))
         assert gaps.max() < 2.7 / count
-        assert 0 <= points[0] and points[-1] < 1
+        assert points[0] >= 0 and points[-1] < 1
 
 
 def test_points_in_two_dimensions_fill_the_square():
@@ -112,9 +112,7 @@ def test_the_median_rule_looks_at_the_best_score_so_far():
 
 def test_the_median_rule_does_not_depend_on_the_order_of_completion():
     scores = [0.3, 0.31, 0.32, 0.33]
-    verdicts = {
-        MedianRule(tuple(order), 9)(scores) for order in itertools.permutations(BASELINE)
-    }
+    verdicts = {MedianRule(tuple(order), 9)(scores) for order in itertools.permutations(BASELINE)}
     assert len(verdicts) == 1
 
 

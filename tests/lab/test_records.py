@@ -8,22 +8,22 @@ from fallline.lab.records import Journal, Record, decode, encode
 
 
 def record(index=0, **changes):
-    fields = dict(
-        optimizer="adam",
-        phase="trial",
-        index=index,
-        seed=7,
-        hyper={"lr": 0.1 + 0.2, "b1": 0.9},
-        status="ok",
-        loss=np.array([2.3, 0.1, np.nan, np.inf], np.float32),
-        epochs=[{"epoch": 1, "step": 2, "loss": 0.5, "val_loss": float("nan"), "seconds": 0.25}],
-        validation=np.float64(0.975),
-        test={"accuracy": 0.97},
-        seconds=0.25,
-        message='a "quoted" message\nof two lines',
-        versions={"numpy": "2.1"},
-        finished="2025-01-01T00:00:00+00:00",
-    )
+    fields = {
+        "optimizer": "adam",
+        "phase": "trial",
+        "index": index,
+        "seed": 7,
+        "hyper": {"lr": 0.1 + 0.2, "b1": 0.9},
+        "status": "ok",
+        "loss": np.array([2.3, 0.1, np.nan, np.inf], np.float32),
+        "epochs": [{"epoch": 1, "step": 2, "loss": 0.5, "val_loss": float("nan"), "seconds": 0.25}],
+        "validation": np.float64(0.975),
+        "test": {"accuracy": 0.97},
+        "seconds": 0.25,
+        "message": 'a "quoted" message\nof two lines',
+        "versions": {"numpy": "2.1"},
+        "finished": "2025-01-01T00:00:00+00:00",
+    }
     return Record(**{**fields, **changes})
 
 
@@ -45,7 +45,9 @@ def test_a_record_survives_its_line():
     assert "\n" not in line
     back = decode(line)
     assert back.hyper == {"lr": 0.1 + 0.2, "b1": 0.9} and back.key == record().key
-    assert back.loss.dtype == np.float32 and np.array_equal(back.loss, record().loss, equal_nan=True)
+    assert back.loss.dtype == np.float32 and np.array_equal(
+        back.loss, record().loss, equal_nan=True
+    )
     assert back.epochs[0]["val_loss"] is None  # JSON has no nan
     assert same(decode(encode(back)), back)
 

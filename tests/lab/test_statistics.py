@@ -6,9 +6,9 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.lab import naive
 
 from fallline.lab import statistics as ours
-from tests.lab import naive
 
 few = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=1, max_size=12)
 

@@ -1,6 +1,7 @@
 """What is said about numbers that are made up for the purpose."""
 
 import pytest
+from tests.lab import fake
 
 from fallline.lab.problem import ACCURACY
 from fallline.lab.protocol import Budget
@@ -9,18 +10,15 @@ from fallline.lab.study import describe, final_tasks, tune
 from fallline.lab.summary import summarise
 from fallline.lab.verdict import listed, shown, shown_difference
 from fallline.optim.space import Log
-from tests.lab import fake
 
 ONE = Budget("one", trials=1, seeds=5)
 NAMES = ("a", "b", "c")
 
 
 def comparison(scores, default=0.5, problem=None, names=NAMES):
-    """A finished comparison in which each optimizer's tuned runs score these; None for a run that diverged."""
+    """A finished comparison in which the tuned runs score these; None for one that diverged."""
     problem = problem or fake.problem(120, 6)
-    optimizers = [
-        fake.FakeOptimizer(name, {"lr": 0.1}, {"lr": Log(1e-3, 1.0)}) for name in names
-    ]
+    optimizers = [fake.FakeOptimizer(name, {"lr": 0.1}, {"lr": Log(1e-3, 1.0)}) for name in names]
     records = []
     for optimizer in optimizers[: len(scores)]:
         tuning = tune(optimizer.name, optimizer.space, ONE, 0, ACCURACY, {})
@@ -29,7 +27,7 @@ def comparison(scores, default=0.5, problem=None, names=NAMES):
         tasks = final_tasks(optimizer.name, records[-1], ONE, 0)
         values = [*scores[len(records) // 11], *[default] * 5]
         records += [made(task, value, problem) for task, value in zip(tasks, values)]
-    study = describe(problem, optimizers, ONE, 0, 1)
+    study = describe(problem, optimizers, ONE, 0)
     return summarise(study, records), study, records
 
 
@@ -52,7 +50,9 @@ def test_a_winner_needs_every_interval_to_exclude_zero():
     assert summary["winner"] == summary["best"] == "a"
     assert summary["verdict"]["headline"] == "a is ahead."
     assert "every other optimizer's paired difference" in summary["verdict"]["text"]
-    words = {e["name"]: e["versus_best"] and e["versus_best"]["words"] for e in summary["optimizers"]}
+    words = {
+        e["name"]: e["versus_best"] and e["versus_best"]["words"] for e in summary["optimizers"]
+    }
     assert words == {"a": None, "b": "worse", "c": "worse"}
 
 
@@ -79,7 +79,9 @@ def test_a_run_that_diverged_counts_and_is_told():
     assert b["tuned"]["scores"] == [0.96, 0.0, 0.96, 0.96, 0.96] and b["tuned"]["diverged"] == 1
     assert b["versus_best"]["words"] == "worse"  # in all five pairs
     assert c["versus_best"]["words"] == "runs diverged" and summary["winner"] is None
-    assert "Tuned runs diverged or failed: b in 1 of 5 and c in 3 of 5." in summary["verdict"]["text"]
+    assert (
+        "Tuned runs diverged or failed: b in 1 of 5 and c in 3 of 5." in summary["verdict"]["text"]
+    )
 
 
 def test_when_nobody_comes_through():

@@ -45,11 +45,10 @@ class Contender(Protocol):
 
 
 def known() -> dict[str, Contender]:
-    """Every optimizer in `fallline.optim` that declares a search space, by name."""
-    from fallline import optim
+    """Every optimizer of `fallline.optim` that declares a search space, by name."""
+    from fallline.optim import rules
 
-    found = (getattr(optim, name) for name in dir(optim) if not name.startswith("_"))
-    return {entry.name: entry for entry in found if _can_compete(entry)}
+    return {name: entry for name, entry in rules().items() if _can_compete(entry)}
 
 
 def contender(which: str | Contender) -> Contender:

@@ -105,7 +105,7 @@ class LiveTable:
         self.live = Live(
             get_renderable=self._screen, console=self.console, refresh_per_second=5, transient=True
         )
-        self.live.start()
+        self.live.start(refresh=True)
 
     def epoch(self, task: Task, epoch: dict[str, Any]) -> None:
         what = (

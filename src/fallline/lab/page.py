@@ -261,7 +261,7 @@ def _protocol(summary: Summary) -> str:
         "Loss": problem["loss"],
         "Steps": f"{problem['steps']:,} a run",
         "Machine": f"{machine['processor']}, {_count(machine['cores'], 'core')}, "
-        f"{machine['system']}, {_count(machine.get('jobs', 1), 'job')}",
+        f"{machine['system']} on {machine['architecture']}",
         "Versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
     }
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in said.items())

@@ -120,6 +120,7 @@ class Problem:
             "loss": self.loss if isinstance(self.loss, str) else _function_name(self.loss),
             "metric": self.metric.name,
             "higher_is_better": self.metric.higher_is_better,
+            "worst": self.metric.worst,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "steps": self.steps,

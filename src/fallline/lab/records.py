@@ -33,11 +33,16 @@ Key = tuple[str, str, int, int, str]
 class Record:
     """One trial or run, however it ended.
 
-    phase  "trial" while tuning; "tuned" and "default" are the reported runs.  status  "ok";
-    "diverged", the loss became non-finite; "stopped" by the median rule; "failed" with an
-    exception, in `message`. loss  the training loss of every step.  epochs  one dict per epoch:
-    epoch, step, loss, seconds since the start (of training alone), and validation metrics.
-    validation  the final validation metric, test the test metrics, None where there is none.
+    phase       "trial" while tuning; "tuned" and "default" are the reported runs
+    status      "ok"; "diverged", the loss became non-finite; "stopped" by the median rule;
+                "failed" with an exception
+    loss        the training loss of every step
+    epochs      one dict per epoch: epoch, step, loss, seconds of training since the start, and the
+                validation metrics
+    validation  the final validation metric, None if it did not come so far
+    test        the test metrics of a reported run
+    message     what went wrong
+    jobs        how many runs shared the machine, as far as this comparison knows
     """
 
     optimizer: str
@@ -52,6 +57,7 @@ class Record:
     test: dict[str, float] | None = None
     seconds: float = 0.0
     message: str = ""
+    jobs: int = 1
     versions: dict[str, str] = field(default_factory=dict)
     finished: str = ""
 

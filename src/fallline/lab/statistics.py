@@ -19,6 +19,7 @@ way the same data give the same interval, whatever ran before.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -121,11 +122,13 @@ def student_quantile(p: float, dof: int) -> float:
     return math.sqrt(dof) * math.tan(low)
 
 
+@functools.cache
 def _expanded_tail(n: int, level: float) -> float:
     t = student_quantile(0.5 + level / 2, n - 1)
     return 0.5 * math.erfc(math.sqrt(n / (n - 1)) * t / math.sqrt(2))
 
 
+@functools.cache
 def _resamples(n: int) -> np.ndarray:
     """Indices (count, n): every resample where they are few, seeded draws otherwise."""
     if n <= FEWEST:

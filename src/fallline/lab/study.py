@@ -1,7 +1,7 @@
 """A study: one coordinator that asks what is to be done next and is told what came of it.
 
-What comes next is a pure function of the records there are (`next_tasks`). So a study that was
-interrupted needs no state beyond its journal, and which worker is first changes nothing.
+What comes next is a pure function of the records there are (`tune`, `final_tasks`). So a study that
+was interrupted needs no state beyond its journal, and which worker is first changes nothing.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ class Tuning:
 def tune(
     optimizer: str, space: Space, budget: Budget, seed: int, metric: Metric, records: Records
 ) -> Tuning:
-    """Replay the tuning of an optimizer: first trials, later trials, extensions, each when it is
-    due.
+    """Replay the tuning of an optimizer: first trials, later trials, extensions.
 
-    `tasks` are the trials that can be made now; when it is empty the tuning is over.
+    `tasks` are the trials that are due now; when there are none the tuning is over.
     """
     names = protocol.tuned_parameters(space, budget.trials)
     planned = _numbered(optimizer, protocol.first_trials(space, budget.trials, seed), 0, seed)
@@ -138,7 +137,7 @@ class Study:
         self.optimizers = {entry.name: entry for entry in optimizers}
         self.journal = Journal() if journal is None else journal
         self._held: list[Record] = []  # failures, while there is nothing else
-        self.journal.begin(describe(problem, optimizers, budget, seed, jobs))
+        self.journal.begin(describe(problem, optimizers, budget, seed))
 
     @property
     def records(self) -> Records:
@@ -203,7 +202,10 @@ class Study:
         import joblib
 
         call = joblib.delayed(worker.execute_apart)
-        calls = (call(t, self.problem, self._sent(t.optimizer), self.run) for t in tasks)
+        calls = (
+            call(task, self.problem, self._sent(task.optimizer), self.run, self.jobs)
+            for task in tasks
+        )
         parallel = joblib.Parallel(
             n_jobs=self.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
         )
@@ -219,7 +221,7 @@ class Study:
 
 
 def describe(
-    problem: Problem, optimizers: Sequence[Contender], budget: Budget, seed: int, jobs: int
+    problem: Problem, optimizers: Sequence[Contender], budget: Budget, seed: int
 ) -> dict[str, Any]:
     """A study as data: what makes it this study, and what its numbers depend on."""
     return {
@@ -231,7 +233,7 @@ def describe(
             for entry in optimizers
         },
         "versions": versions(),
-        "machine": {**machine(), "jobs": jobs},
+        "machine": machine(),
     }
 
 
@@ -253,8 +255,8 @@ def replay(study: Mapping[str, Any], name: str, records: Records) -> Tuning:
 def metric_of(problem: Mapping[str, Any]) -> Metric:
     """The metric of a study's file, as far as its records need it."""
     usual = {metric.name: metric for metric in (ACCURACY, LOSS)}
-    name = problem["metric"]
-    return usual.get(name) or Metric(name, higher_is_better=problem["higher_is_better"])
+    name, higher, worst = (problem[key] for key in ("metric", "higher_is_better", "worst"))
+    return usual.get(name) or Metric(name, None, higher, worst)
 
 
 def widened_space(space: Space, edges: Sequence[Edge]) -> dict[str, Range | Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fallline.lab import statistics
+from fallline.lab.notes import notes
 from fallline.lab.problem import Metric
 from fallline.lab.protocol import Hyper, tuned_parameters
 from fallline.lab.records import Record
@@ -51,7 +52,7 @@ def summarise(study: Mapping[str, Any], records: Iterable[Record]) -> dict[str, 
         "best": best["name"] if best else None,
         "winner": _winner(entries, best),
         "optimizers": entries,
-        "notes": _notes(study, entries, by_key.values()),
+        "notes": notes(entries, by_key.values()),
         "versions": study["versions"],
         "machine": study["machine"],
     }
@@ -241,46 +242,6 @@ def _edges(tuning: Tuning) -> list[dict[str, Any]]:
 def _tuned_parameters(study: Mapping[str, Any], name: str) -> list[str]:
     space = space_from_json(study["optimizers"][name]["space"])
     return tuned_parameters(space, study["protocol"]["trials"])
-
-
-def _notes(
-    study: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], records: Iterable[Record]
-) -> list[str]:
-    """What a reader should know before believing the numbers."""
-    notes = []
-    for entry in entries:
-        name, trials = entry["name"], entry["trials"]
-        notes += [_edge_note(name, edge) for edge in entry["edges"]]
-        bad = trials["diverged"]
-        if bad:
-            notes.append(f"{name}: {bad} of {trials['made']} trials diverged.")
-        if trials["failed"]:
-            notes.append(f"{name}: {trials['failed']} of {trials['made']} trials failed.")
-        for kind in ("tuned", "default"):
-            runs = entry[kind]
-            broken = runs["diverged"] + runs["failed"]
-            if broken:
-                of = len(runs["scores"])
-                notes.append(f"{name}, {kind}: {broken} of {of} runs diverged or failed.")
-        if entry["complete"] and entry["best"] is None:
-            notes.append(f"{name}: no trial came through, so there is no tuned result.")
-    if study["machine"].get("jobs", 1) > 1:
-        notes.append(
-            f"Seconds were taken with {study['machine']['jobs']} runs side by side; "
-            "compare them with care."
-        )
-    if len({tuple(sorted(r.versions.items())) for r in records}) > 1:
-        notes.append("The records were made with more than one version of the libraries.")
-    return notes
-
-
-def _edge_note(name: str, edge: Mapping[str, Any]) -> str:
-    where = (
-        f"{name}: {edge['parameter']} = {edge['best']:g} was best and at the edge of what was tried"
-    )
-    if edge["open"]:
-        return where + " after every extension; the best value may lie beyond."
-    return where + f", so the range was widened to {edge['widened']}."
 
 
 def _plain(value: Any) -> Any:

@@ -92,21 +92,22 @@ def run_one(
             callbacks=(follow,),
             progress=False,
         )
+        if history.stopped == "interrupted":
+            raise KeyboardInterrupt  # fit gives back what it has; a record is whole or none
+        if history.stopped:
+            status = "stopped"
     except DivergedError as diverged:
+        if diverged.history is None:
+            raise
         history, status, message = diverged.history, "diverged", str(diverged)
-    if status == "ok" and follow.stopped:
-        status = "stopped"
-    loss = np.asarray(history.loss, dtype=np.float32)
-    if status == "ok" and (getattr(history, "interrupted", False) or len(loss) < problem.steps):
-        raise KeyboardInterrupt  # on Ctrl-C fit gives back what it has; a record is whole or none
-    epochs = [{**epoch, **more} for epoch, more in zip(history.epochs, follow.extra, strict=False)]
+    epochs = [{**row, **more} for row, more in zip(history.epochs, follow.extra, strict=True)]
     return RunResult(
         status=status,
-        loss=loss,
+        loss=np.asarray(history.loss, dtype=np.float32),
         epochs=epochs,
         validation=epochs[-1].get("val_" + problem.metric.name) if status == "ok" else None,
         test=_tested(problem, network) if test and status == "ok" else None,
-        seconds=float(epochs[-1]["seconds"]) if epochs else 0.0,
+        seconds=float(history.seconds),
         message=message,
     )
 
@@ -117,6 +118,7 @@ def execute(
     optimizer: str | Contender,
     run: Run = run_one,
     on_epoch: Callable[[Task, dict[str, Any]], None] | None = None,
+    jobs: int = 1,
 ) -> Record:
     """A task's record, whatever happens short of Ctrl-C: an exception is a record too."""
     rule = None if task.baseline is None else MedianRule(task.baseline, problem.epochs)
@@ -145,57 +147,55 @@ def execute(
         seed=task.seed,
         hyper=dict(task.hyper),
         **vars(result),
+        jobs=jobs,
         versions=_versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def execute_apart(
-    task: Task, problem: Problem, optimizer: str | Contender, run: Run = run_one
+    task: Task, problem: Problem, optimizer: str | Contender, run: Run, jobs: int
 ) -> Record:
     """`execute` in a process of its own: one thread, and Ctrl-C is left to the coordinator."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _one_thread()
-    return execute(task, problem, optimizer, run)
+    return execute(task, problem, optimizer, run, jobs=jobs)
 
 
 class _Follow:
     """The callback that listens to `fit`: after every epoch, what the lab wants to know."""
 
-    every = "epoch"
-
     def __init__(self, problem: Problem, network: Any, on_epoch: OnEpoch | None) -> None:
         self.problem, self.network, self.on_epoch = problem, network, on_epoch
-        self.extra: list[dict[str, float]] = []
-        self.stopped = False
+        self.extra: list[dict[str, float]] = []  # what fit does not measure itself
 
-    def __call__(self, state: Any) -> bool:
+    def __call__(self, trainer: Any, history: Any) -> bool:
         """True ends the training."""
-        epoch = dict(state.history.epochs[-1])
-        metric = self.problem.metric
-        more = {}
+        metric, more = self.problem.metric, {}
         if metric.function is not None:
             X, y = self.problem.data.validation or self.problem.data.train
             more["val_" + metric.name] = float(metric.function(_outputs(self.network, X), y))
         self.extra.append(more)
-        self.stopped = bool(self.on_epoch and self.on_epoch({**epoch, **more}))
-        return self.stopped
+        return bool(self.on_epoch and self.on_epoch({**history.epochs[-1], **more}))
 
 
 def _tested(problem: Problem, network: Any) -> dict[str, float]:
     X, y = problem.data.test or problem.data.train
-    metric, outputs = problem.metric, _outputs(network, X)
+    metric = problem.metric
     if metric.function is not None:
-        value = float(metric.function(outputs, y))
-    elif metric.name == "accuracy":
+        return {metric.name: float(metric.function(_outputs(network, X), y))}
+    if metric.name == "accuracy":
         labels = y if y.ndim == 1 else y.argmax(axis=-1)
-        value = float(np.mean(outputs.argmax(axis=-1) == labels))
-    else:
-        from fallline.train import loss_function
+        return {metric.name: float(np.mean(network.predict(X) == labels))}
+    return {metric.name: _mean_loss(problem.loss, _outputs(network, X), y)}
 
-        value = float(np.mean(loss_function(problem.loss)(outputs, y)))
-    return {metric.name: value}
+
+def _mean_loss(loss: Any, outputs: np.ndarray, y: np.ndarray) -> float:
+    from fallline.ops.loss import by_name
+
+    function = by_name(loss) if isinstance(loss, str) else loss
+    return float(np.mean(function(outputs, y)))
 
 
 def _outputs(network: Any, X: np.ndarray, rows: int = 4096) -> np.ndarray:

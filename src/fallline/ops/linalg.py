@@ -1,12 +1,15 @@
-"""Linear algebra. One product, `matmul` of stacks of matrices; dot, tensordot, einsum, inner and outer are said with it.
+"""Linear algebra. One product, `matmul` of stacks of matrices; the other products are said with it.
 
-Solve, inv, cholesky, det and slogdet run eagerly (LAPACK has no kernel here) and have derivatives of any order.
+Solve, inv, cholesky, det and slogdet run eagerly (LAPACK has no kernel here) and have derivatives of
+any order. Cholesky reads the lower triangle and takes its argument for symmetric, and so does its
+derivative; det and slogdet have theirs where the matrix has an inverse.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import string
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,15 +22,7 @@ from fallline.core.trace import METHODS, UFUNCS, operand
 
 
 def _matmul_spec(a: Spec, b: Spec) -> Spec:
-    if a.shape[-1] != b.shape[-2]:
-        hint = (
-            " Did you mean x.T @ y?"
-            if a.shape[-2] == b.shape[-2]
-            else " Did you mean x @ y.T?"
-            if a.shape[-1] == b.shape[-1]
-            else ""
-        )
-        raise ValueError(f"matmul: inner dimensions differ: {a.shape} @ {b.shape}.{hint}")
+    _check_inner(a.shape, b.shape)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return Spec((*lead, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
 
@@ -59,10 +54,13 @@ def _matmul(a: Any, b: Any) -> Any:
 
 
 def _check_inner(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    if a[-1] != b[max(len(b) - 2, 0)]:
-        hint = " Did you mean x.T @ y?" if a[0] == b[0] else ""
+    if a[-1] == b[max(len(b) - 2, 0)]:
+        return
+    hint = ""
+    if len(a) > 1 and len(b) > 1:
         hint = " Did you mean x @ y.T?" if a[-1] == b[-1] else hint
-        raise ValueError(f"matmul: inner dimensions differ: {a} @ {b}.{hint}")
+        hint = " Did you mean x.T @ y?" if a[-2] == b[-2] else hint
+    raise ValueError(f"matmul: inner dimensions differ: {a} @ {b}.{hint}")
 
 
 UFUNCS[np.matmul] = _matmul
@@ -116,25 +114,22 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     n, m = len(shape_of(a)), len(shape_of(b))
     if isinstance(axes, (int, np.integer)):
         axes = (tuple(range(n - axes, n)), tuple(range(axes)))
-    one, two = [
+    one, two = (
         [i % k for i in ([ax] if isinstance(ax, int) else ax)]
         for ax, k in zip(axes, (n, m), strict=True)
-    ]
+    )
     if [shape_of(a)[i] for i in one] != [shape_of(b)[i] for i in two]:
         raise ValueError(
             f"tensordot: summed axes differ in size: {shape_of(a)} over {tuple(one)}, "
             f"{shape_of(b)} over {tuple(two)}."
         )
-    free_a, free_b = ([i for i in range(k) if i not in s] for k, s in ((n, one), (m, two)))
-    shape = tuple(shape_of(a)[i] for i in free_a) + tuple(shape_of(b)[i] for i in free_b)
-    k = math.prod(shape_of(a)[i] for i in one)
-    left = np.reshape(
-        np.transpose(a, (*free_a, *one)), (math.prod(shape_of(a)[i] for i in free_a), k)
-    )
-    right = np.reshape(
-        np.transpose(b, (*two, *free_b)), (k, math.prod(shape_of(b)[i] for i in free_b))
-    )
-    return np.reshape(np.matmul(left, right), shape)
+    rows = [i for i in range(n) if i not in one]
+    columns = [i for i in range(m) if i not in two]
+    height, width = [shape_of(a)[i] for i in rows], [shape_of(b)[i] for i in columns]
+    inner = math.prod(shape_of(a)[i] for i in one)
+    left = np.reshape(np.transpose(a, (*rows, *one)), (math.prod(height), inner))
+    right = np.reshape(np.transpose(b, (*two, *columns)), (inner, math.prod(width)))
+    return np.reshape(np.matmul(left, right), (*height, *width))
 
 
 @implements(np.einsum)
@@ -150,13 +145,12 @@ def _einsum(
     operands = tuple(map(operand, operands))
     terms, result = _parse(subscripts, operands)
     (letters, x), *rest = [
-        _own(t, operand(a), _needed(terms, i, result))
+        _own(t, a, _needed(terms, i, result))
         for i, (t, a) in enumerate(zip(terms, operands, strict=True))
     ]
     for i, (other, y) in enumerate(rest):
         keep = set(result).union(*[t for t, _ in rest[i + 1 :]])
         letters, x = _contract(letters, x, other, y, keep)
-    letters, x = _own(letters, x, set(result))
     return np.transpose(x, [letters.index(c) for c in result])
 
 
@@ -168,24 +162,8 @@ def _parse(subscripts: str, operands: Any) -> tuple[list[str], str]:
         raise ValueError(
             f"einsum: {subscripts!r} names {len(terms)} operands; got {len(operands)}."
         )
-    if "." in text:
-        spare = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-        free = [c for c in spare if c not in text]
-        width = max(
-            len(shape_of(a)) - len(t.replace("...", ""))
-            for t, a in zip(terms, operands, strict=True)
-            if "..." in t
-        )
-        dots = "".join(free[:width])
-        terms = [
-            t.replace(
-                "...",
-                dots[len(dots) - (len(shape_of(a)) - len(t.replace("...", ""))) :]
-                if "..." in t
-                else "",
-            )
-            for t, a in zip(terms, operands, strict=True)
-        ]
+    if "..." in left:
+        terms, dots = _name_dots(terms, operands, text)
         result = result.replace("...", dots) if arrow else dots
     for t, a in zip(terms, operands, strict=True):
         if len(t) != len(shape_of(a)):
@@ -199,6 +177,14 @@ def _parse(subscripts: str, operands: Any) -> tuple[list[str], str]:
             sorted(c for c in set(joined) if joined.count(c) == 1 and c not in result)
         )
     return terms, result
+
+
+def _name_dots(terms: list[str], operands: Any, text: str) -> tuple[list[str], str]:
+    """Letters for the axes that ... stands for; shorter operands have the last ones of them."""
+    extra = [len(shape_of(a)) - len(t.replace("...", "")) for t, a in zip(terms, operands)]
+    free = [c for c in string.ascii_letters if c not in text]
+    dots = "".join(free[: max(n for n, t in zip(extra, terms) if "..." in t)])
+    return [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, extra)], dots
 
 
 def _needed(terms: list[str], i: int, result: str) -> set[str]:
@@ -228,22 +214,19 @@ def _contract(p: str, x: Any, q: str, y: Any, keep: set[str]) -> tuple[str, Any]
         if size.setdefault(c, n) != n:
             if 1 not in (size[c], n):
                 raise ValueError(f"einsum: subscript {c!r} has sizes {size[c]} and {n}.")
-            size[c] = max(size[c], n)
+            size[c] *= n  # one of the two is 1
     x = np.broadcast_to(x, tuple(size[c] for c in p))
     y = np.broadcast_to(y, tuple(size[c] for c in q))
-    n = [math.prod(size[c] for c in group) for group in (batch, left, summed, right)]
-    if not summed and not (left and right):  # no sum: an elementwise product reads better and fuses
-        order = [*batch, *left, *right]
-        return "".join(order), _aligned(p, x, order) * _aligned(q, y, order)
-    a = np.reshape(
-        np.transpose(x, [p.index(c) for c in (*batch, *left, *summed)]), (n[0], n[1], n[2])
-    )
-    b = np.reshape(
-        np.transpose(y, [q.index(c) for c in (*batch, *summed, *right)]), (n[0], n[2], n[3])
-    )
-    if not batch:
-        a, b = a[0], b[0]
     order = [*batch, *left, *right]
+    if not summed and not (left and right):  # without a sum an elementwise product fuses better
+        return "".join(order), _aligned(p, x, order) * _aligned(q, y, order)
+    lead, rows, inner, columns = (
+        [math.prod(size[c] for c in group)] if group is not batch or batch else []
+        for group in (batch, left, summed, right)
+    )
+    a = np.transpose(x, [p.index(c) for c in (*batch, *left, *summed)])
+    b = np.transpose(y, [q.index(c) for c in (*batch, *summed, *right)])
+    a, b = np.reshape(a, (*lead, *rows, *inner)), np.reshape(b, (*lead, *inner, *columns))
     return "".join(order), np.reshape(np.matmul(a, b), tuple(size[c] for c in order))
 
 
@@ -292,7 +275,10 @@ inv_ = primitive(
 
 
 def _cholesky_vjp(g: Any, L: Any, a: Any) -> Any:
-    """Murray 2016, eq. 10: with P the lower triangle whose diagonal is halved, S = L^-T P(L^T g) L^-1, made symmetric."""
+    """S = L^-T P(L^T g) L^-1 made symmetric; P is the lower triangle with its diagonal halved.
+
+    Murray 2016, eq. 10.
+    """
     n = shape_of(a)[-1]
     half = np.tril(np.ones((n, n), g.dtype)) - 0.5 * np.eye(n, dtype=g.dtype)
     inner = half * (_mT(L) @ g)
@@ -359,7 +345,14 @@ def _det(a: Any) -> Any:
 
 @implements(np.linalg.slogdet)
 def _slogdet(a: Any) -> Any:
-    return _sign_of_det(a), logabsdet(a)
+    return SlogdetResult(_sign_of_det(a), logabsdet(a))
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of a determinant and the logarithm of its absolute value."""
+
+    sign: Any
+    logabsdet: Any
 
 
 METHODS["dot"] = _dot

@@ -14,17 +14,18 @@ from fallline.optim.catalogue import as_optimizer, by_name, rules
 from fallline.optim.chain import chain
 from fallline.optim.clip import clip_norm, clip_tensor_norm, clip_value
 from fallline.optim.decay import decay
-from fallline.optim.formula import is_zero
 from fallline.optim.momentum import momentum
 from fallline.optim.nadam import nadam
 from fallline.optim.nesterov import nesterov
+from fallline.optim.numbers import is_zero
 from fallline.optim.optimizer import Optimizer
+from fallline.optim.part import Part
 from fallline.optim.rmsprop import rmsprop
 from fallline.optim.rule import Rule, rule
 from fallline.optim.sgd import sgd
 from fallline.optim.space import Choice, Linear, Log, OneMinusLog
 from fallline.optim.transform import Transform, transform
-from fallline.optim.update import Part, Update
+from fallline.optim.update import Update
 
 __all__ = [
     # rules and named chains, in the order in which they are listed

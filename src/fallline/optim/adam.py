@@ -6,10 +6,10 @@ from typing import Any
 
 from fallline.optim.eps import PLACES_WITH_HAT, over, root
 from fallline.optim.rule import rule
-from fallline.optim.space import Choice, Log, OneMinusLog
+from fallline.optim.space import Choice, Log, OneMinusLog, Space
 
 # Shared by Adam's relatives; eps is worth tuning only when there is budget for four dimensions.
-SPACE = {
+SPACE: Space = {
     "lr": Log(1e-5, 1e-1),
     "b1": OneMinusLog(0.02, 0.5),
     "b2": Choice((0.99, 0.999)),
@@ -32,7 +32,7 @@ def adam(
     eps_place: str = "outside",
     bias_correction: bool = True,
 ) -> Any:
-    """Adam: a mean of gradients over the root of a mean of their squares, both corrected for their start at 0.
+    """Adam: the mean gradient over the root of the mean square, both corrected for their start.
 
         m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
         p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)

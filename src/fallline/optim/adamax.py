@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.optim.adam import SPACE
 from fallline.optim.eps import over
-from fallline.optim.formula import is_zero
+from fallline.optim.numbers import is_zero
 from fallline.optim.rule import rule
 
 

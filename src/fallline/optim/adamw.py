@@ -8,7 +8,8 @@ PyTorch's AdamW and optax compute the same. The paper's eq. 12 multiplies the de
 but not by lr. Loshchilov & Hutter 2019, algorithm 2.
 
 >>> import numpy as np
->>> adamw(lr=0.1, wd=0.5).update(np.zeros(2), np.array([1.0, -2.0]), adamw.init(np.zeros(2)), t=1)[0]
+>>> optimizer = adamw(lr=0.1, wd=0.5)
+>>> optimizer.update(np.zeros(2), np.array([1.0, -2.0]), optimizer.init(np.zeros(2)), t=1)[0]
 array([ 0.95, -1.9 ])
 """
 

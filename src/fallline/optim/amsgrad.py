@@ -43,8 +43,9 @@ def amsgrad(
 
     >>> import numpy as np
     >>> optimizer = amsgrad(lr=0.1)
-    >>> optimizer.update(np.array([1e-3, 1e3]), np.zeros(2), optimizer.init(np.zeros(2)), t=1)[0].round(4)
-    array([-0.1, -0.1])
+    >>> p, state = optimizer.update(np.ones(1), np.zeros(1), optimizer.init(np.zeros(1)), t=1)
+    >>> p.round(4), state["peak"].round(4)
+    (array([-0.1]), array([0.001]))
     """
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * g * g

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fallline.optim.formula import nearest
+from fallline.optim.checks import nearest
 from fallline.optim.optimizer import Optimizer
 from fallline.optim.rule import Rule
 from fallline.optim.update import Update
@@ -47,7 +47,7 @@ def as_optimizer(given: Any) -> Optimizer:
         return given()
     if not isinstance(given, Optimizer):
         raise TypeError(
-            f"optim: an optimizer must be a name, a rule or a bound rule such as optim.adam(lr=1e-3); "
-            f"got {given!r}."
+            "optim: an optimizer must be a name, a rule or a bound rule such as "
+            f"optim.adam(lr=1e-3); got {given!r}."
         )
     return given

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fallline.optim.part import Part
 from fallline.optim.rule import Rule
 from fallline.optim.transform import Transform
-from fallline.optim.update import Part, Update
+from fallline.optim.update import Update
 
 
 def chain(*parts: Any, name: str = "", doc: str = "") -> Update:
@@ -40,7 +41,8 @@ def chain(*parts: Any, name: str = "", doc: str = "") -> Update:
     for part in flat[:-1]:
         if "lr" in part.formula.from_step and "lr" not in rules[0].settings:
             raise TypeError(
-                f"chain: {part.formula.name} uses the rule's lr, and {rules[0].formula.name} has none."
+                f"chain: {part.formula.name} uses the rule's lr, "
+                f"and {rules[0].formula.name} has none."
             )
     return Update(flat, name=name, doc=doc)
 

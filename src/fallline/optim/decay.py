@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fallline.optim.part import Part
 from fallline.optim.space import Log
 from fallline.optim.transform import transform
-from fallline.optim.update import Part
 
 SPACE = {"wd": Log(0.005, 1.0)}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.optim.formula import is_zero
+from fallline.optim.numbers import is_zero
 
 PLACES = ("outside", "inside")
 PLACES_WITH_HAT = (*PLACES, "hat")

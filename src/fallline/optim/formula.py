@@ -1,24 +1,30 @@
-"""A declared formula: which of its arguments are arrays, which are numbers, and what they may be."""
+"""A declared formula: which arguments are arrays, which are numbers, what they may be."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fallline.core.graph import Node, trace
-from fallline.core.spec import Spec, spec_of
+from fallline.core.graph import trace
+from fallline.core.spec import Spec
 from fallline.optim import limits
+from fallline.optim.checks import (
+    check_declaration,
+    check_elementwise,
+    check_outputs,
+    nearest,
+    parameters,
+)
+from fallline.optim.numbers import is_number
 from fallline.optim.recorded import Recorded
 from fallline.optim.space import Space
 
 Settings = dict[str, Any]
-PER = ("element", "tensor", "global")
 
 
 class Formula:
@@ -30,9 +36,7 @@ class Formula:
     does the number 0, which lets a formula leave out what it does not need (see `is_zero`).
     """
 
-    borrowed: frozenset[str] = frozenset(
-        {"t"}
-    )  # keywords that come from the step, not from the user
+    borrowed: frozenset[str] = frozenset({"t"})  # keywords that the user does not give
     operands: tuple[str, ...] = ("g", "p")  # the arrays that it takes before the slots
     changes: str = "p"  # which of them it returns, before the new state
     fresh: bool = True  # whether that must be an array of its own
@@ -49,7 +53,7 @@ class Formula:
         options: Mapping[str, tuple[Any, ...]] | None = None,
         check: Callable[[Settings], str | None] | None = None,
     ) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]
         self.function = function
         self.name = function.__name__
         self.slots = slots or {}
@@ -57,14 +61,14 @@ class Formula:
         self.per = per
         self.options = dict(options or {})
         self.check = check
-        keywords = [p for p in _parameters(function) if p.kind is p.KEYWORD_ONLY]
+        keywords = [p for p in parameters(function) if p.kind is p.KEYWORD_ONLY]
         self.takes = {p.name for p in keywords}
         own = [p for p in keywords if p.name not in self.borrowed]
         self.hypers = {p.name: p.default for p in own}
         self.space = dict(space or {})
         self.limits = _limits(self, limits or {})
         self._recorded: dict[Any, Recorded] = {}
-        _check_declaration(self)
+        check_declaration(self)
 
     # -- what it is
 
@@ -186,7 +190,7 @@ class Formula:
         fixed: Mapping[str, Any],
     ) -> Recorded:
         def update(*values: Any) -> Any:
-            named = dict(zip(numbers, values[len(arrays) :], strict=True)) | fixed
+            named = {**dict(zip(numbers, values[len(arrays) :], strict=True)), **fixed}
             state = [named.pop(s) for s in self.scalars]
             return self.function(*values[: len(arrays)], *state, **named)
 
@@ -194,34 +198,9 @@ class Formula:
         labels = [*self.operands, *slots]
         graph = trace(update, *arrays, *numbers.values(), names=[*labels, *numbers])
         if self.per == "element":
-            _check_elementwise(self, graph.nodes)
-        _check_outputs(self, graph.outputs, dict(zip(labels, graph.inputs, strict=False)))
+            check_elementwise(self, graph.nodes)
+        check_outputs(self, graph.outputs, dict(zip(labels, graph.inputs, strict=False)))
         return Recorded(graph, len(arrays), fresh=self.fresh)
-
-
-def is_zero(x: Any) -> bool:
-    """Whether a hyperparameter is the constant 0 (and not a traced number that may be 0 at times)."""
-    return x.__class__ in (int, float) and x == 0
-
-
-def is_fixed(value: Any) -> bool:
-    """Whether a hyperparameter belongs to the formula: not a number, or the number 0."""
-    return not callable(value) and (not is_number(value) or value == 0)
-
-
-def nearest(name: Any, known: Iterable[Any]) -> str:
-    """The end of an error sentence: what the user may have meant, or what there is."""
-    names = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are {', '.join(names)}." if names else "It has none."
-
-
-def number_spec(value: Any) -> Spec:
-    """The spec of a number of the step, which never imposes its type on arrays."""
-    spec = spec_of(value)
-    return Spec((), spec.dtype, weak=True)
 
 
 def formula_in(doc: str) -> str:
@@ -233,18 +212,9 @@ def formula_in(doc: str) -> str:
     return inspect.cleandoc("\n".join(rest[:end]))
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a Python number; a bool is not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _named(module: str, name: str) -> Any:
     __import__(module)
     return getattr(sys.modules[module], name)
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    return list(inspect.signature(function).parameters.values())
 
 
 def _limits(formula: Formula, given: Mapping[str, str]) -> dict[str, str]:
@@ -252,67 +222,3 @@ def _limits(formula: Formula, given: Mapping[str, str]) -> dict[str, str]:
     for interval in merged.values():
         limits.parse(interval)
     return merged
-
-
-# ---- what is wrong with a declaration --------------------------------------------------------------
-
-
-def _check_declaration(formula: Formula) -> None:
-    name = formula.name
-    if formula.per not in PER:
-        raise ValueError(
-            f"{name}: per must be one of {', '.join(map(repr, PER))}; got {formula.per!r}."
-        )
-    for what, declared in (
-        ("limits", formula.limits),
-        ("options", formula.options),
-        ("space", formula.space),
-    ):
-        for key in declared:
-            if key not in formula.hypers:
-                raise ValueError(f"{name}: {what} names {key!r}. {nearest(key, formula.hypers)}")
-    parameters = _parameters(formula.function)
-    given = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if open_ended or callable(formula.slots):
-        return
-    wanted = [*formula.operands, *formula.slots, *formula.scalars]
-    if len(given) != len(wanted):
-        raise TypeError(
-            f"{name}: the positional arguments must be {', '.join(wanted)}; got {', '.join(given) or 'none'}. "
-            "State is declared by slots={'m': 0.0} or scalars=; hyperparameters come after a *."
-        )
-
-
-def _check_elementwise(formula: Formula, nodes: Iterable[Node]) -> None:
-    for node in nodes:
-        if not node.spec.weak and node.op is not None and node.op.kind != "elementwise":
-            at = f"\n  at {node.where[0]}:{node.where[1]}" if node.where else ""
-            raise TypeError(
-                f"{formula.name}: {node.op.name} needs more than one element, and the formula is declared "
-                f"per element. Did you mean per='tensor' or per='global'?{at}"
-            )
-
-
-def _check_outputs(formula: Formula, outputs: list[Node], inputs: dict[str, Node]) -> None:
-    """As many results as there should be, each with the shape and type of what it replaces."""
-    slots = [name for name in inputs if name not in formula.operands]
-    arrays = [formula.changes, *slots]
-    names = [*arrays, *formula.scalars]
-    if len(outputs) != len(names):
-        raise TypeError(
-            f"{formula.name}: must return {', '.join(names)} ({len(names)} values); got {len(outputs)}."
-        )
-    for name, out in zip(arrays, outputs, strict=False):
-        like = inputs[name].spec
-        if (out.spec.shape, out.spec.dtype, out.spec.weak) != (like.shape, like.dtype, False):
-            raise TypeError(
-                f"{formula.name}: the new {name} must be {like!r}; got {out.spec!r}. "
-                "A NumPy number or array in the formula imposes its type; use Python numbers."
-            )
-    for name, out in zip(formula.scalars, outputs[len(arrays) :], strict=True):
-        if not out.spec.weak:
-            raise TypeError(
-                f"{formula.name}: the new {name} must be a number, computed from numbers alone; "
-                f"got {out.spec!r}. A value like the parameters is a slot."
-            )

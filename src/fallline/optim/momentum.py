@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fallline.optim.formula import Settings, is_zero
+from fallline.optim.formula import Settings
+from fallline.optim.numbers import is_zero
 from fallline.optim.rule import rule
-from fallline.optim.space import Log, OneMinusLog
+from fallline.optim.space import Log, OneMinusLog, Space
 
-SPACE = {"lr": Log(1e-4, 1.0), "b": OneMinusLog(1e-3, 0.5)}
+SPACE: Space = {"lr": Log(1e-4, 1.0), "b": OneMinusLog(1e-3, 0.5)}
 LIMITS = {"b": "[0, 1)", "dampening": "[0, 1]"}
 
 
@@ -61,9 +62,11 @@ def momentum(
     >>> p - before  # -lr g / (1 - b)
     array([-1.])
     """
-    rate, g = (1, lr * g) if lr_inside else (lr, g)
+    g = lr * g if lr_inside else g
     if form == "two-gradient":
-        return p - rate * (a * g + b * v), g
-    weight = 1 - (b if form == "ema" else dampening)
-    v = b * v + (g if form == "sum" and is_zero(dampening) else weight * g)
-    return p - rate * v, v
+        step, v = a * g + b * v, g
+    elif form == "sum" and is_zero(dampening):
+        step = v = b * v + g
+    else:
+        step = v = b * v + (1 - (b if form == "ema" else dampening)) * g
+    return p - (step if lr_inside else lr * step), v

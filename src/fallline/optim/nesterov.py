@@ -50,6 +50,7 @@ def nesterov(
     >>> optimizer.update(np.ones(1), np.zeros(1), optimizer.init(np.zeros(1)), t=1)[0]
     array([-0.19])
     """
-    rate, g = (1, lr * g) if lr_inside else (lr, g)
+    g = lr * g if lr_inside else g
     v = b * v + g
-    return p - rate * (v if form == "lookahead" else g + b * v), v
+    step = v if form == "lookahead" else g + b * v
+    return p - (step if lr_inside else lr * step), v

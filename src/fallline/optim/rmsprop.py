@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fallline.optim.eps import PLACES, over, root
-from fallline.optim.formula import Settings, is_zero
+from fallline.optim.formula import Settings
+from fallline.optim.numbers import is_zero
 from fallline.optim.rule import rule
 from fallline.optim.space import Log, OneMinusLog
 

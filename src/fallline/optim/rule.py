@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
+from fallline.optim.checks import nearest
 from fallline.optim.formula import Formula, Settings
+from fallline.optim.part import Part
 from fallline.optim.space import Space
-from fallline.optim.update import Part, Update
+from fallline.optim.update import Update
 
 
 class Look(Formula):
@@ -36,8 +38,13 @@ class Rule(Formula):
         self, function: Callable[..., Any], *, at: Callable[..., Any] | None = None, **declared: Any
     ) -> None:
         super().__init__(function, **declared)
-        shared = {"slots": self.slots, "scalars": {}, "per": self.per}
-        self.look = Look(at, **shared) if at else None
+        self.look = Look(at, slots=self.slots, per=self.per) if at else None
+        for name in self.look.hypers if self.look else ():
+            if name not in self.hypers:
+                raise TypeError(
+                    f"{self.name}: at names {name!r}, which the formula has not. "
+                    f"{nearest(name, self.hypers)}"
+                )
 
     def __call__(self, **hyper: Any) -> Update:
         """The optimizer with these hyperparameters, and defaults for the others.
@@ -92,7 +99,7 @@ def rule(function: Callable[..., Any] | None = None, /, **declared: Any) -> Any:
     check    a function of the settings that returns what is wrong with them, or None
     at       (p, *slots, *, hyperparameters) -> the point where the gradient is taken, if not p
 
-    The formula is traced, so `if` works on options, not on numbers: for those there is np.where. A
+    The formula is traced once for each combination of options, so `if` works on options, not on numbers: for those there is np.where. A
     number that is bound to 0 is a constant, and `is_zero` tells. What formulas compute of numbers
     alone, such as 1 - b2**t, is computed by Python in float64; what meets arrays takes their type.
 

@@ -1,4 +1,4 @@
-"""`@transform`: a formula that changes the gradient, or the parameters, before the rule sees them."""
+"""`@transform`: a formula that changes the gradient or the parameters before the rule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fallline.optim.formula import Formula
-from fallline.optim.update import Part
+from fallline.optim.part import Part
 
 
 class Transform(Formula):

@@ -1,132 +1,27 @@
-"""A bound optimizer: formulas with their settings, applied one after the other to trees of arrays."""
+"""A bound optimizer: formulas with their settings, applied one by one to trees of arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fallline.core import tree
 from fallline.core.graph import Graph, trace
-from fallline.core.spec import Spec, shape_of, spec_of
+from fallline.core.spec import shape_of, spec_of
 from fallline.core.trace import Tracer
-from fallline.optim.formula import (
-    Formula,
-    Settings,
-    formula_in,
-    is_fixed,
-    is_number,
-    nearest,
-    number_spec,
-)
+from fallline.optim.checks import nearest
+from fallline.optim.formula import formula_in
+from fallline.optim.leaves import arrays_of, check_floats, gradients_of, strong
+from fallline.optim.numbers import is_number
 from fallline.optim.optimizer import Evaluate, Optimizer
+from fallline.optim.part import Part
 from fallline.optim.space import Space
 
 if TYPE_CHECKING:
     from fallline.optim.rule import Rule
-
-Leaves = list[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A formula with a value for each of its hyperparameters.
-
-    only  a predicate on the names of the arrays ("layers.0.W"): the others pass unchanged.
-    """
-
-    formula: Formula
-    settings: Settings
-    only: Callable[[str], bool] | None = None
-
-    @property
-    def numbers(self) -> Settings:
-        """The settings that are numbers, or schedules of them."""
-        return {n: v for n, v in self.settings.items() if callable(v) or is_number(v)}
-
-    @property
-    def changing(self) -> list[str]:
-        """The hyperparameters that are inputs of the formula's graph."""
-        return [n for n, v in self.settings.items() if not is_fixed(v)]
-
-    @property
-    def slots(self) -> dict[str, Any]:
-        return self.formula.slots_of(self.settings)
-
-    @property
-    def state(self) -> list[str]:
-        """The names of its slots and scalars."""
-        return [*self.slots, *self.formula.scalars]
-
-    def at(self, name: str, t: int) -> Any:
-        """A numeric hyperparameter at step t."""
-        value = self.settings[name]
-        if not callable(value):
-            return value
-        if t.__class__ is Tracer:
-            raise TypeError(
-                f"{self.formula.name}: the schedule of {name} is evaluated by Python and cannot be traced. "
-                "Pass the hyperparameters of the step: step(..., hyper=...)."
-            )
-        return self.formula.number(name, value(t), at=f" at step {t}")
-
-    def start(self, start: Any, params: Leaves) -> Leaves:
-        """A slot before the first step."""
-        if callable(start):
-            return [start(p) for p in params]
-        value = self.at(start, 1) if isinstance(start, str) else start
-        return [np.full_like(p, value) for p in params]
-
-    def apply(
-        self,
-        names: Sequence[str],
-        arrays: list[Leaves],
-        scalars: list[Any],
-        numbers: Mapping[str, Any],
-    ) -> tuple[Leaves, list[Leaves], list[Any]]:
-        """The leaves of what it changes, of the slots, and the scalars.
-
-        arrays  the leaves of each operand and each slot. numbers  t and the hyperparameters.
-        """
-        chosen = [i for i, name in enumerate(names) if self.only is None or self.only(name)]
-        rows = [[leaves[i] for leaves in arrays] for i in chosen]
-        whole = self.formula.per == "global" and len(rows) > 1
-        results, scalars = self._run([_joined(rows)] if whole else rows, scalars, numbers)
-        if whole:
-            results = _split(results[0], [shape_of(row[0]) for row in rows])
-        operands = self.formula.operands
-        new = [
-            list(x)
-            for x in (arrays[operands.index(self.formula.changes)], *arrays[len(operands) :])
-        ]
-        for i, row in zip(chosen, results, strict=True):
-            for leaves, value in zip(new, row, strict=True):
-                leaves[i] = value
-        return new[0], new[1:], scalars
-
-    def _run(
-        self, rows: list[list[Any]], scalars: list[Any], numbers: Mapping[str, Any]
-    ) -> tuple[list[list[Any]], list[Any]]:
-        """The formula on each row of arrays. The scalars are the same for all rows."""
-        named = dict(zip(self.formula.scalars, scalars, strict=True))
-        named |= {n: numbers[n] for n in [*self.formula.from_step, *self.changing]}
-        specs = {n: number_spec(v) for n, v in named.items()}
-        fixed = {n: v for n, v in self.settings.items() if is_fixed(v)}
-        slots, found, new = tuple(self.slots), [], scalars
-        for row in rows:
-            formula = self.formula.recorded(tuple(map(spec_of, row)), slots, specs, fixed)
-            out = formula(row, list(named.values()))
-            found.append(out[: 1 + len(slots)])
-            new = out[1 + len(slots) :]
-        return found, new
-
-    def __repr__(self) -> str:
-        defaults = self.formula.hypers
-        shown = {n: v for n, v in self.settings.items() if n == "lr" or v != defaults[n]}
-        given = [f"{n}={v!r}" for n, v in shown.items()] + ["only=..."] * (self.only is not None)
-        return f"{self.formula.name}({', '.join(given)})"
 
 
 class Update(Optimizer):
@@ -154,8 +49,8 @@ class Update(Optimizer):
 
     def init(self, params: Any) -> dict[str, Any]:
         """The slots, each a tree like the parameters, and the scalar states, by name."""
-        _check_floats(self.name, params)
-        leaves, structure = _arrays(params)
+        check_floats(self.name, params)
+        leaves, structure = arrays_of(params)
         state: dict[str, Any] = {}
         for part, labels in zip(self.parts, self._states, strict=True):
             for slot, start in part.slots.items():
@@ -189,9 +84,9 @@ class Update(Optimizer):
         rule: Rule = self.rule.formula  # type: ignore[assignment]
         if rule.look is None:
             return params
-        leaves, structure = _arrays(params)
+        leaves, structure = arrays_of(params)
         look = Part(rule.look, {n: self.rule.settings[n] for n in rule.look.hypers})
-        slots = [_arrays(state[self._states[-1][slot]])[0] for slot in self.rule.slots]
+        slots = [arrays_of(state[self._states[-1][slot]])[0] for slot in self.rule.slots]
         names = [name for name, _ in tree.named_leaves(params)]
         ahead, _, _ = look.apply(names, [leaves, *slots], [], self._numbers(look, -1, t, hyper))
         return tree.unflatten(structure, ahead)
@@ -210,14 +105,14 @@ class Update(Optimizer):
         t and the values of hyper are numbers, or traced numbers.
         """
         hyper = self.hyper(t) if hyper is None else hyper
-        p, structure = _arrays(params)
-        g = _gradients(self.name, grads, p, structure)
+        p, structure = arrays_of(params)
+        g = gradients_of(self.name, grads, p, structure)
         names = [name for name, _ in tree.named_leaves(params)]
         new_state = dict(state)
         for i, part in enumerate(self.parts):
             labels = self._states[i]
-            slots = [_arrays(state[labels[slot]])[0] for slot in part.slots]
-            scalars = [state[labels[s]] for s in part.formula.scalars]
+            slots = [arrays_of(state[labels[slot]])[0] for slot in part.slots]
+            scalars = [_number(state[labels[s]]) for s in part.formula.scalars]
             new, slots, scalars = part.apply(
                 names, [g, p, *slots], scalars, self._numbers(part, i, t, hyper)
             )
@@ -244,8 +139,8 @@ class Update(Optimizer):
         hollow = tree.tree_map(
             lambda x: np.broadcast_to(np.zeros((), spec_of(x).dtype), shape_of(x)), params
         )
-        state = tree.tree_map(lambda x: x if is_number(x) else _strong(x), self.init(hollow))
-        specs = tree.tree_map(_strong, params)
+        state = tree.tree_map(lambda x: x if is_number(x) else strong(x), self.init(hollow))
+        specs = tree.tree_map(strong, params)
         changing = self.changing
         hyper = {n: x for n, x in self.hyper(1).items() if n in changing}
 
@@ -267,7 +162,7 @@ class Update(Optimizer):
 
     @property
     def changing(self) -> list[str]:
-        """The hyperparameters that are inputs of a recorded step; the others are part of the formulas."""
+        """The hyperparameters that are inputs of a recorded step; all others are constants."""
         return [label for part, n, label in self._all() if n in part.changing]
 
     # -- what it is made of
@@ -331,57 +226,9 @@ class Update(Optimizer):
         return {"t": t, "lr": hyper.get("lr", self.rule.settings.get("lr"))} | own
 
 
-# ---- trees and leaves --------------------------------------------------------------------------------
-
-
-def _arrays(params: Any) -> tuple[Leaves, Any]:
-    leaves, structure = tree.flatten(params)
-    return [x if x.__class__ is Tracer else np.asarray(x) for x in leaves], structure
-
-
-def _gradients(caller: str, grads: Any, params: Leaves, structure: Any) -> Leaves:
-    """The leaves of the gradient, in the types of the parameters."""
-    found, form = _arrays(grads)
-    if form != structure:
-        raise TypeError(
-            f"{caller}: the gradient must have the structure of the parameters, {structure}; got {form}."
-        )
-    for g, p in zip(found, params, strict=True):
-        if shape_of(g) != shape_of(p):
-            raise ValueError(
-                f"{caller}: a gradient must have the shape of its parameter; got {shape_of(g)} for {shape_of(p)}."
-            )
-    return [
-        g if g.dtype == p.dtype else g.astype(p.dtype) for g, p in zip(found, params, strict=True)
-    ]
-
-
-def _check_floats(caller: str, params: Any) -> None:
-    for name, p in tree.named_leaves(params):
-        if spec_of(p).dtype.kind != "f":
-            where = f" at {name}" if name else ""
-            raise TypeError(
-                f"{caller}: parameters must be of a float type; got {spec_of(p).dtype}{where}. "
-                "Did you mean p.astype(float)?"
-            )
-
-
-def _joined(rows: list[list[Any]]) -> list[Any]:
-    """One vector for each column of arrays."""
-    return [
-        np.concatenate([np.reshape(x, (-1,)) for x in column]) for column in zip(*rows, strict=True)
-    ]
-
-
-def _split(columns: list[Any], shapes: list[tuple[int, ...]]) -> list[list[Any]]:
-    """The inverse of `_joined`."""
-    ends = np.cumsum([Spec(s, np.dtype(float)).size for s in shapes]).tolist()
-    pieces = list(zip([0, *ends], ends, shapes, strict=False))
-    return [[np.reshape(x[a:b], shape) for x in columns] for a, b, shape in pieces]
-
-
-def _strong(x: Any) -> Spec:
-    return Spec(shape_of(x), spec_of(x).dtype)
+def _number(value: Any) -> Any:
+    """A scalar state, which may have been an array in a file."""
+    return value if value.__class__ is Tracer else float(value)
 
 
 def _plain(value: Any) -> Any:

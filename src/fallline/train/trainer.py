@@ -99,6 +99,12 @@ class Trainer:
 
     # -- running
 
+    @property
+    def chunk(self) -> int:
+        """So many steps take about as long as a person waits for a sign of life."""
+        known = [r.seconds for r in self._runs.values() if r.seconds]
+        return max(1, int(CALL_SECONDS / max(known))) if known else 1
+
     def steps(self, n: int) -> np.ndarray[Any, Any]:
         """Take n steps; the loss of each. Raises DivergedError, with the parameters as they were before the step, if one is not finite."""
         losses = np.empty(n, self.params.dtype)

@@ -1,0 +1,11 @@
+"""Networks: modules, layers, initialisers, ready models, files of weights."""
+
+from fallline.nn import initialisers
+from fallline.nn.activation import ACTIVATIONS, Activation, activation
+from fallline.nn.context import Context, Taps
+from fallline.nn.dropout import Dropout
+from fallline.nn.initialisers import Initialiser, initialiser
+from fallline.nn.linear import Linear
+from fallline.nn.models import mlp
+from fallline.nn.module import Module
+from fallline.nn.sequential import Sequential

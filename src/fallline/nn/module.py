@@ -1,0 +1,339 @@
+"""`Module`: a network or a part of one, as a tree of arrays that can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, dataclass_transform
+
+import numpy as np
+import optree
+
+from fallline.core import tree
+from fallline.core.errors import TracingError
+from fallline.core.spec import Spec, spec_of
+from fallline.core.trace import Tracer
+from fallline.nn import flat
+from fallline.nn.context import join, with_context
+from fallline.ops import philox
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass_transform(eq_default=False, kw_only_default=False)
+class Module:
+    """A network or a layer: arrays to train, other settings, and how to compute.
+
+    Write a class with `__call__`. It becomes a dataclass; or it has an `__init__` of its own that
+    assigns fields. Fields that hold arrays or modules, or tuples, lists or dicts of them, are its
+    parameters; all other fields are settings, fixed while it trains. So it is a tree of arrays:
+    `fl.grad`, `fl.compile`, the optimizers and `fl.fit` take it as it is.
+
+    `module(x)` infers and has no side effect. `module(x, ctx=ctx)` is told more (see `Context`);
+    pass ctx on to the layers inside.
+
+    >>> from fallline import nn, ops
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         self.hidden = nn.Linear(4, 3, seed=0)
+    ...         self.out = nn.Linear(3, 2, seed=1)
+    ...
+    ...     def __call__(self, x, *, ctx=None):
+    ...         return self.out(ops.relu(self.hidden(x, ctx=ctx)), ctx=ctx)
+    >>> Net()
+    Net, 23 parameters
+      hidden  Linear  4 -> 3  W (4, 3)  b (3)  15
+      out     Linear  3 -> 2  W (3, 2)  b (2)   8
+
+    Assigning an array to a field that holds one writes into it, so that views of it, such as
+    `gather()`, stay true; another shape is a ValueError.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_children", "_classes", "_flat", "_link")
+
+    # whether it must be told that it trains: dropout, batch normalisation
+    needs_context: ClassVar[bool] = False
+
+    _own_init: ClassVar[bool] = False
+    _children: tuple[str, ...] | None
+    _classes: tuple[Any, ...] | None
+    _flat: Array | None
+    _link: str | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = object.__new__(cls)
+        for name in ("_children", "_classes", "_flat", "_link"):
+            object.__setattr__(self, name, None)
+        return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = with_context(vars(cls)["__call__"])  # type: ignore[method-assign]
+        cls._own_init = cls._own_init or "__init__" in vars(cls)
+        dataclass(init=not cls._own_init, eq=False, repr=False)(cls)
+        optree.register_pytree_node(cls, _flatten, _unflattener(cls), namespace=tree.NAMESPACE)
+
+    def __call__(self, x: Any, *, ctx: Any = None) -> Any:
+        raise NotImplementedError(
+            f"{type(self).__name__}: it cannot be called. Write def __call__(self, x, *, ctx=None)."
+        )
+
+    # Parameters.
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Pairs of a path ("0.W") and its array, in the order of the flat buffer."""
+        return tree.named_leaves(self)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers it holds."""
+        return sum(spec_of(leaf).size for leaf in tree.leaves(self))
+
+    def init(self, seed: int) -> Self:
+        """Draw all parameters anew, in place, each by its layer's initialiser.
+
+        A layer's numbers depend on the seed and on its path alone, not on what was drawn before, so
+        networks of one architecture and one seed start equal.
+        """
+        root = philox.key(seed)
+        for path, module in self.modules():
+            if module._own_arrays():
+                module.reset(philox.fold_in(root, path))
+        return self
+
+    def reset(self, key: philox.Key) -> None:
+        """Draw this layer's own arrays from a key; layers with arrays define it."""
+        names = ", ".join(self._own_arrays())
+        raise TypeError(
+            f"init: {type(self).__name__} holds arrays ({names}) and does not say how to draw "
+            "them. Define reset(self, key) in it."
+        )
+
+    def gather(self) -> Array:
+        """All parameters as one vector, of which the fields are views from then on.
+
+        Without gaps, in the order of `named_parameters`. A second call returns the same vector. If
+        this is a part of a gathered network, it is a slice of the whole network's.
+        """
+        if self._flat is None or not flat.is_gathered(tree.leaves(self), self._flat):
+            self._flat = flat.gathered(self)
+        return self._flat
+
+    def copy(self) -> Self:
+        """An equal network with arrays of its own."""
+        return tree.tree_map(np.array, self)
+
+    # Parts.
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules in its fields, with their names."""
+        for name in self._child_names():
+            yield from _modules_in(self.__dict__[name], name)
+
+    def modules(self, path: str = "") -> Iterator[tuple[str, Module]]:
+        """It, and all modules in it, with their paths, in the order of the fields."""
+        yield path, self
+        for name, child in self.children():
+            yield from child.modules(join(path, name))
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that are not parameters."""
+        children = self._child_names()
+        return {name: value for name, value in self.__dict__.items() if name not in children}
+
+    def _child_names(self) -> tuple[str, ...]:
+        if self._children is not None:
+            return self._children
+        return tuple(name for name, value in self.__dict__.items() if _holds_arrays(value))
+
+    def _own_arrays(self) -> dict[str, Any]:
+        """Its arrays that no module inside holds, by name."""
+        found: dict[str, Any] = {}
+        for name in self._child_names():
+            if not isinstance(self.__dict__[name], Module):
+                found.update(_arrays_in(self.__dict__[name], name))
+        return found
+
+    # What its outputs mean.
+
+    @property
+    def link(self) -> str | None:
+        """From outputs to predictions: "softmax", "sigmoid", "identity", "exp"; `fit` sets it."""
+        return self._link
+
+    @link.setter
+    def link(self, link: str | None) -> None:
+        from fallline.nn.predict import check_link
+
+        self._link = check_link(link)
+
+    @property
+    def classes(self) -> Array | None:
+        """The class that each output stands for, if not 0, 1, 2, ...; `fit` sets it."""
+        return None if self._classes is None else np.array(self._classes)
+
+    @classes.setter
+    def classes(self, classes: Sequence[Any] | Array | None) -> None:
+        plain = None if classes is None else tuple(np.asarray(classes).tolist())
+        self._classes = plain
+
+    def predict(self, X: Any, *, batch_size: int = 4096) -> Array:
+        """Predictions for the rows of X: classes, or values where it was trained on values.
+
+        X  (n, ...). Returns (n,) classes for the link "softmax" and for one output with the link
+        "sigmoid", (n, k) of 0 and 1 for several such outputs, and numbers (n,) or (n, k) for the
+        links "identity" and "exp". It runs compiled, `batch_size` rows at a time. Raises
+        RuntimeError where the link is not known yet.
+        """
+        from fallline.nn.predict import predict
+
+        return predict(self, X, batch_size)
+
+    def predict_proba(self, X: Any, *, batch_size: int = 4096) -> Array:
+        """Probabilities of the classes for the rows of X.
+
+        X  (n, ...). Returns (n, k): rows that sum to 1 for the link "softmax" and, k = 2, for one
+        output with the link "sigmoid"; for several such outputs each one's own probability.
+        """
+        from fallline.nn.predict import predict_proba
+
+        return predict_proba(self, X, batch_size)
+
+    # What Python asks of it.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        current = self.__dict__.get(name)
+        if isinstance(current, np.ndarray) and value is not current and value is not None:
+            value = _written(f"{type(self).__name__}: {name}", current, value)
+        elif isinstance(value, np.generic):
+            value = np.array(value)  # a parameter can be written to
+        object.__setattr__(self, name, value)
+        if name not in Module.__slots__:
+            object.__setattr__(self, "_children", None)
+
+    def __repr__(self) -> str:
+        from fallline.nn.show import table
+
+        return table(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"fields": self.__dict__, "link": self._link, "classes": self._classes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["fields"])
+        self._link, self._classes = state["link"], state["classes"]
+
+
+def _written(what: str, current: Array, value: Any) -> Array:
+    """Write a value into the array that stands for it."""
+    if value.__class__ is Tracer:
+        raise TracingError(
+            f"{what} of a network cannot be set to a traced array: it would outlive the trace. "
+            "Return the value, or hand it out with ctx.update."
+        )
+    shape = np.shape(value)
+    if shape != current.shape:
+        cure = " Did you mean its transpose, .T?" if shape == current.shape[::-1] != () else ""
+        if shape == ():
+            cure = f" Did you mean {what.split()[-1]}[...] = {value}?"
+        raise ValueError(f"{what} must have shape {current.shape}; got {shape}.{cure}")
+    dtype = np.asarray(value).dtype
+    if not np.can_cast(dtype, current.dtype, "same_kind"):
+        raise TypeError(f"{what} holds {current.dtype}; got {dtype}, which does not fit into it.")
+    np.copyto(current, value, casting="same_kind")
+    return current
+
+
+# As a tree.
+
+
+class Form:
+    """What a module is beside its arrays: part of the structure of the tree, compared by value.
+
+    The link and the classes travel with it but make no difference: they say what outputs mean.
+    """
+
+    __slots__ = ("classes", "key", "link", "names", "static")
+
+    def __init__(self, module: Module, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.static = {n: v for n, v in module.__dict__.items() if n not in names}
+        self.link, self.classes = module._link, module._classes
+        self.key = names, tuple((n, _frozen(module, n, v)) for n, v in self.static.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Form) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{n}={v!r}" for n, v in self.static.items())
+
+
+def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
+    names = module._child_names()
+    return [module.__dict__[name] for name in names], Form(module, names), names
+
+
+def _unflattener(cls: type[Module]) -> Callable[[Form, Sequence[Any]], Module]:
+    def unflatten(form: Form, children: Sequence[Any]) -> Module:
+        module = Module.__new__(cls)
+        # whatever the leaves are now, they stand where the arrays stood
+        module.__dict__.update(zip(form.names, children), **form.static)
+        object.__setattr__(module, "_children", form.names)
+        object.__setattr__(module, "_link", form.link)
+        object.__setattr__(module, "_classes", form.classes)
+        return module
+
+    return unflatten
+
+
+def _frozen(module: Module, name: str, value: Any) -> Any:
+    """A setting as something that can be hashed and compared by value."""
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, tuple(_frozen(module, name, v) for v in value)
+    if isinstance(value, dict):
+        return "dict", tuple((k, _frozen(module, name, v)) for k, v in value.items())
+    if isinstance(value, set):
+        return "set", frozenset(value)
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(
+            f"{type(module).__name__}: {name} holds a {type(value).__name__}, which cannot be a "
+            "setting of a module, because it cannot be compared. Use an array or a tuple."
+        ) from None
+    return type(value).__name__, value  # True == 1 == 1.0, but they trace differently
+
+
+_ARRAYS = (np.ndarray, Tracer, Spec)
+
+
+def _holds_arrays(value: Any) -> bool:
+    if isinstance(value, (*_ARRAYS, Module)):
+        return True
+    if isinstance(value, dict):
+        return any(map(_holds_arrays, value.values()))
+    return isinstance(value, (tuple, list)) and any(map(_holds_arrays, value))
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """What containers hold, with paths as the tree names them."""
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _parts(value[key], join(path, str(key)))
+    elif isinstance(value, (tuple, list)):
+        for i, part in enumerate(value):
+            yield from _parts(part, join(path, str(i)))
+    else:
+        yield path, value
+
+
+def _modules_in(value: Any, path: str) -> Iterator[tuple[str, Module]]:
+    return ((p, part) for p, part in _parts(value, path) if isinstance(part, Module))
+
+
+def _arrays_in(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    return ((p, part) for p, part in _parts(value, path) if isinstance(part, _ARRAYS))

@@ -1,0 +1,1 @@
+"""Random numbers as operations: what `philox` draws, traced and compiled, in the same bits."""

@@ -1,0 +1,65 @@
+"""An optimizer's update of one flat vector, compiled: one fused loop over gradient, parameters and slots, in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fallline.compile.plan import Plan
+from fallline.core import tree
+from fallline.core.spec import array_spec
+from fallline.optim.update import Update
+
+
+class Updater:
+    """Arrays `params` and `grads` of n elements and the optimizer's `slots`; calling it takes a step.
+
+    For loops of one's own, where the gradient comes from elsewhere. Write the gradient into `grads`, call, read `params`.
+
+    >>> from fallline import optim
+    >>> update = Updater(optim.sgd(lr=0.1), 3)
+    >>> update.grads[:] = 1
+    >>> update()
+    >>> update.params
+    array([-0.1, -0.1, -0.1], dtype=float32)
+    """
+
+    def __init__(self, optimizer: Update, n: int, dtype: DTypeLike = np.float32) -> None:
+        self.optimizer = optimizer
+        self.t = 0
+        self.params = np.zeros(n, dtype)
+        self.grads = np.zeros(n, dtype)
+        state = optimizer.init(self.params)
+        leaves = tree.named_leaves(state)
+        self.slots = {name: np.array(x) for name, x in leaves if not isinstance(x, float)}
+        self.scalars = [x for _, x in leaves if isinstance(x, float)]
+        graph = optimizer.trace_update(array_spec((n,), dtype))
+        arrays = [node for node in graph.inputs if not node.spec.weak]
+        donate = {o: i for o, node in enumerate(graph.outputs) if not node.spec.weak for i in [self._input(o, graph)]}
+        self._plan = Plan(graph, donate=donate)
+        self._frame = self._plan.frame()
+        for node, array in zip(arrays, [self.grads, self.params, *self.slots.values()], strict=True):
+            self._frame.bind(self._plan.base_of[node][0], array)
+        self._n_states = len(self.scalars)
+
+    @staticmethod
+    def _input(output: int, graph: Any) -> int:
+        """Inputs are g, p, state, ...; outputs p, state: each result belongs to the input after it."""
+        return output + 1
+
+    def __call__(self) -> None:
+        self.t += 1
+        hyper = self.optimizer.hyper(self.t)
+        given = [*self.scalars, self.t, *[hyper[n] for n in sorted(self.optimizer.changing)]]
+        found = self._frame.numbers(given)
+        if self.scalars:
+            plan = self._plan
+            self.scalars = [found[plan._position[id(o)]] for o in plan.graph.outputs if o.spec.weak]
+        self._frame.walk.run()
+
+
+def updater(optimizer: Update, n: int, dtype: DTypeLike = np.float32) -> Updater:
+    """A compiled update of n parameters; see `Updater`."""
+    return Updater(optimizer, n, dtype)

@@ -1,0 +1,5 @@
+"""Checks that ship with the package, for those who add operations, rules or layers of their own."""
+
+from fallline.testing.gradients import check_gradients
+
+__all__ = ["check_gradients"]

@@ -1,0 +1,9 @@
+"""Training: `fit`, the engine under it, what it records, penalties."""
+
+from fallline.train.errors import DivergedError
+from fallline.train.fit import fit
+from fallline.train.history import History
+from fallline.train.penalty import elastic_net, l1, l2, max_norm
+from fallline.train.trainer import Trainer
+
+__all__ = ["DivergedError", "History", "Trainer", "elastic_net", "fit", "l1", "l2", "max_norm"]

@@ -1,0 +1,24 @@
+"""One kernel store for the whole run, apart from the user's own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+# Chosen before fallline is imported: worker processes that tests start inherit it.
+_FOLDER = tempfile.TemporaryDirectory(prefix="fallline-tests-")
+os.environ.setdefault("FALLLINE_CACHE_DIR", _FOLDER.name)
+os.environ.setdefault("FALLLINE_QUIET", "1")
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request):
+    """Run the test on one thread and on two."""
+    import fallline as fl
+
+    before = fl.get_threads()
+    fl.set_threads(request.param)
+    yield request.param
+    fl.set_threads(before)
