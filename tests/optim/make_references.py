@@ -18,6 +18,8 @@ from sklearn.neural_network import _stochastic_optimizers as theirs  # noqa: E40
 
 from tests.optim import hard  # noqa: E402
 
+torch.set_default_dtype(torch.float64)  # its NAdam keeps a product in the default type
+
 KEPT = (1, 2, 12, 30, 31, 60)  # steps whose parameters are stored
 
 

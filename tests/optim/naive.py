@@ -124,9 +124,9 @@ def lion(s, g, t, lr, b1=0.9, b2=0.99):
     return lr * (c > 0) - lr * (c < 0)
 
 
-def trajectory(rule, gradients, start, rate, *, wd=0.0, coupled=False, **settings):
+def trajectory(rule, gradients, params, rate, *, wd=0.0, coupled=False, **settings):
     """The parameters after each step; `gradients` is a table of steps and parameters."""
-    p = [float(x) for x in start]
+    p = [float(x) for x in params]
     states = [{} for _ in p]
     found = []
     for t, row in enumerate(gradients, 1):

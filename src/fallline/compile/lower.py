@@ -494,14 +494,29 @@ class _Lowering:
         return self._axis_launch(node, texts.cumsum(node.args[0].spec.dtype, node.spec.dtype), node.params["axis"], row_major(node.spec.shape))
 
     def _random(self, node: Node) -> list[Launch]:
-        key = self.layouts[node.args[0]]
-        text = node.op.kernel(node.spec.dtype, **node.params)  # type: ignore[union-attr]
-        item = node.spec.dtype.itemsize
-        rows: list[list[int | Place]] = []
-        numbers = [self._number(a, node.spec.dtype) for a in node.args[1:]]
-        for start, count in _ranges(node.spec.size, _job_count(node.spec.size, JOB_ELEMENTS), grain=16):
-            rows.append([count, start, Place(key.root, key.offset * 4), Place(node, start * item), *numbers])
-        return [Launch(text, rows, node.op.name, 0, node.spec.nbytes)]  # type: ignore[union-attr]
+        """Numbers from a key: a job draws a range of them, whatever the others do."""
+        from fallline.compile.library import random
+
+        name, numbers = node.op.kernel  # type: ignore[union-attr]
+        key, dtype, before = self.layouts[node.args[0]], node.spec.dtype, []
+        if not key.contiguous:
+            copy = Node(node.args[0].spec, COPY, (node.args[0],))
+            key = Layout(copy, (4,), (1,))
+            self.extra_buffers = [*getattr(self, "extra_buffers", []), copy]
+            before = self._region_launches(Unit([copy], region=_map_region(copy), into=key))
+        at = Place(key.root, key.offset * 4)
+        if name == "fold_in":
+            row = [at, self._number(node.args[1], np.dtype(np.int64)), Place(node)]
+            return [*before, Launch(random.fold_in_text(), [row], name, 0, node.spec.nbytes)]
+        make = getattr(random, f"{name}_text")
+        text = make() if name in ("bits", "bernoulli") else make(dtype)
+        given: list[int | Place] = []
+        for x in numbers(**node.params):
+            constant = Node(Spec((), dtype), value=np.asarray(x, dtype)) if isinstance(x, float) else None
+            given.append(x if constant is None else self._scalar(Scalar(constant, dtype)))
+        jobs = _ranges(node.spec.size, _job_count(node.spec.size, JOB_ELEMENTS), grain=16)
+        rows = [[count, start, at, *given, Place(node, start * dtype.itemsize)] for start, count in jobs]
+        return [*before, Launch(text, rows, name, 0, node.spec.nbytes)]
 
     def _number(self, node: Node, dtype: np.dtype[Any]) -> Place:
         layout = None if node.spec.weak or node.is_constant else self.layouts[node]

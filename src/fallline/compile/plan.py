@@ -20,6 +20,7 @@ from fallline.compile import store, texts
 from fallline.compile.lower import Launch, Lowered, Place, Unit, lower
 from fallline.compile.prologue import Prologue
 from fallline.compile.simplify import simplify
+from fallline.compile.threads import get_threads
 from fallline.compile.walker import Program, Walk
 from fallline.core.graph import Graph, Node
 from fallline.core.spec import Spec
@@ -196,6 +197,7 @@ class Frame:
         bases[WORKSPACE], bases[CONSTANTS], bases[SCALARS] = map(_address, (self.workspace, plan.constants, self.scalars))
         self.walk.advance[SCALARS] = self.row_bytes if rows > 1 else 0
         self._write = _row_writer(self.scalars, [d for _, d in plan.scalars], [plan._position[id(n)] for n, _ in plan.scalars])
+        self.most_threads = max((len(launch.rows) for launch in plan.lowered.launches), default=1)
         self._kept: dict[int, Any] = {}
         self._arrays = [i for i, n in enumerate(plan.graph.inputs) if not n.spec.weak]
         self._weak = [i for i, n in enumerate(plan.graph.inputs) if n.spec.weak]
@@ -214,6 +216,10 @@ class Frame:
         found = self.plan.prologue(*values)
         self._write(row, found)
         return found
+
+    def walk_steps(self, steps: int = 1) -> int:
+        """Run so many steps, on as many threads as there are jobs for; the status."""
+        return self.walk.run(steps, min(get_threads(), self.most_threads))
 
     def __call__(self, values: Sequence[Any], out: Sequence[Any] | None = None) -> list[Any]:
         plan = self.plan
@@ -237,7 +243,7 @@ class Frame:
                 y = np.empty(node.spec.shape, node.spec.dtype) if given is None else given
                 bases[plan.base_of[root][0]] = y.__array_interface__["data"][0]
                 results.append(y)
-        status = self.walk.run()
+        status = self.walk_steps()
         if status:
             raise_status(status, plan.graph.name)
         return results

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.spec import shape_of, spec_of
+from fallline.core.spec import shape_of
 from fallline.nn.initialisers import Initialiser, initialiser
 from fallline.nn.module import Module
 from fallline.ops import philox
@@ -94,11 +94,3 @@ def _key(seed: int | philox.Key | None) -> philox.Key:
     if seed is None:  # a name of its own: no seed of the user's gives the same numbers
         return philox.fold_in(philox.fold_in(philox.key(0), "a layer without a seed"), next(_made))
     return seed if isinstance(seed, np.ndarray) else philox.fold_in(philox.key(seed), "")
-
-
-def dtype_of(module: Module) -> np.dtype[Any] | None:
-    """The float type of a network's parameters, if it has any."""
-    from fallline.core import tree
-
-    dtypes = (spec_of(leaf).dtype for leaf in tree.leaves(module))
-    return next((dtype for dtype in dtypes if dtype.kind == "f"), None)

@@ -90,6 +90,12 @@ class Module:
         """How many numbers it holds."""
         return sum(spec_of(leaf).size for leaf in tree.leaves(self))
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its parameters, float32 if it has none."""
+        leaves = tree.leaves(self)
+        return spec_of(leaves[0]).dtype if leaves else np.dtype(np.float32)
+
     def init(self, seed: int) -> Self:
         """Draw all parameters anew, in place, each by its layer's initialiser.
 

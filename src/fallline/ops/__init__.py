@@ -1,8 +1,10 @@
 """The table of operations, and how to add one: `elementwise`, `linear`, `bilinear`, `primitive`."""
 
-from fallline.core.op import bilinear, elementwise, implements, linear, primitive, scaled
+from typing import Any as _Any
+
+from fallline.core import op as _kinds
+from fallline.core.op import bilinear, implements, linear, primitive, scaled
 from fallline.ops import activation, linalg, reduce, shape
-from fallline.ops import elementwise as _elementwise
 from fallline.ops.activation import (
     elu,
     erf,
@@ -22,3 +24,39 @@ from fallline.ops.activation import (
 )
 from fallline.ops.elementwise import stop_gradient
 from fallline.ops.reduce import logsumexp
+
+elementwise: _Any = _kinds.elementwise  # the kind, not the module of that name
+
+__all__ = [
+    # how to add an operation
+    "elementwise",
+    "linear",
+    "bilinear",
+    "primitive",
+    "scaled",
+    "implements",
+    # activations
+    "identity",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "log_sigmoid",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "softmax",
+    "log_softmax",
+    # what NumPy does not have
+    "erf",
+    "logsumexp",
+    "stop_gradient",
+    # the modules
+    "activation",
+    "linalg",
+    "reduce",
+    "shape",
+]

@@ -1,6 +1,6 @@
 """Linear algebra. One product, `matmul` of stacks of matrices; the other products are said with it.
 
-Solve, inv, cholesky, det and slogdet run eagerly (LAPACK has no kernel here) and have derivatives of
+Solve, inv, cholesky, det and slogdet run eagerly (LAPACK has no kernel here), with derivatives of
 any order. Cholesky reads the lower triangle and takes its argument for symmetric, and so does its
 derivative; det and slogdet have theirs where the matrix has an inverse.
 """
@@ -218,7 +218,7 @@ def _contract(p: str, x: Any, q: str, y: Any, keep: set[str]) -> tuple[str, Any]
     x = np.broadcast_to(x, tuple(size[c] for c in p))
     y = np.broadcast_to(y, tuple(size[c] for c in q))
     order = [*batch, *left, *right]
-    if not summed and not (left and right):  # without a sum an elementwise product fuses better
+    if not summed and not (left and right):  # without a sum, an elementwise product fuses
         return "".join(order), _aligned(p, x, order) * _aligned(q, y, order)
     lead, rows, inner, columns = (
         [math.prod(size[c] for c in group)] if group is not batch or batch else []

@@ -115,7 +115,7 @@ def smoothed(label_smoothing: float) -> Loss:
 def binary_cross_entropy(z: Any, y: Any, reduction: str = "mean") -> Any:
     """Cross-entropy of a yes or no from its logit, in nats.
 
-        L = -y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)) = softplus(z) - y z
+        L = -y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)) = y softplus(-z) + (1 - y) softplus(z)
 
     z  (n,) or (n, 1) logits, or (n, k) for k independent labels; y  of that shape, in [0, 1], or
     bool. Returns (n,). No finite logit overflows. Raises ValueError for a y outside [0, 1].
@@ -126,8 +126,9 @@ def binary_cross_entropy(z: Any, y: Any, reduction: str = "mean") -> Any:
     """
     z, y = _values("binary_cross_entropy", z, y)
     _check_range("binary_cross_entropy", y, 0, 1)
-    # softplus(-z) where y is 1: the difference of two large numbers would lose digits
-    return _reduced("binary_cross_entropy", (1 - y) * z + softplus(-z), reduction)
+    # not softplus(z) - y z: the difference of two large numbers loses the digits of a small loss
+    value = y * softplus(-z) + (1 - y) * softplus(z)
+    return _reduced("binary_cross_entropy", value, reduction)
 
 
 @_loss("margin")

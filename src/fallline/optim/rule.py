@@ -9,7 +9,7 @@ optimizer = lion(lr=3e-4)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 from fallline.optim.checks import nearest
@@ -20,10 +20,13 @@ from fallline.optim.update import Update
 
 
 class Look(Formula):
-    """Where a rule wants its gradient: a formula of p and the slots."""
+    """Where a rule wants its gradient: a formula of p and the slots, which it leaves alone."""
 
-    operands = ("p",)
     fresh = False
+
+    def __init__(self, function: Callable[..., Any], slots: Iterable[str], per: str) -> None:
+        self.operands = ("p", *slots)
+        super().__init__(function, per=per)
 
 
 class Rule(Formula):
@@ -38,7 +41,9 @@ class Rule(Formula):
         self, function: Callable[..., Any], *, at: Callable[..., Any] | None = None, **declared: Any
     ) -> None:
         super().__init__(function, **declared)
-        self.look = Look(at, slots=self.slots, per=self.per) if at else None
+        if at and callable(self.slots):
+            raise TypeError(f"{self.name}: at needs slots that are the same with all options.")
+        self.look = Look(at, self.slots, self.per) if at else None
         for name in self.look.hypers if self.look else ():
             if name not in self.hypers:
                 raise TypeError(
@@ -87,21 +92,21 @@ def rule(function: Callable[..., Any] | None = None, /, **declared: Any) -> Any:
     g  gradient; p  parameters; a slot  an array like the parameters; a scalar  a number of the
     whole optimizer. t  the step, from 1; a formula that does not need it leaves it out.
 
-    slots    name -> start: a number, the name of a hyperparameter, or a function of p. If options
-    decide
-             what is needed, a function of the settings that returns such a dict.
-    scalars  name -> start space    name -> what is worth trying (`Log`, `OneMinusLog`, ...), most
-    important first per      "element": each element for itself (then one array of all parameters is
-    as good as many);
+    slots    name -> start: a number, the name of a hyperparameter, or a function of p.
+             If options decide what is needed: a function of the settings that returns this.
+    scalars  name -> start
+    space    name -> what is worth trying (`Log`, `OneMinusLog`, ...), most important first
+    per      "element": each element for itself; one array of all is then as good as many
              "tensor": the formula sees whole arrays; "global": one vector of all parameters
-    limits   name -> interval, such as "[0, 1)"; lr, b1, b2, b3, eps and wd have the usual ones
+    limits   name -> interval, such as "[0, 1)"; lr, b1, b2, b3, eps, wd have the usual ones
     options  name -> the values that are allowed beside numbers
     check    a function of the settings that returns what is wrong with them, or None
-    at       (p, *slots, *, hyperparameters) -> the point where the gradient is taken, if not p
+    at       (p, *slots, *, hyperparameters) -> where the gradient is taken, if not at p
 
-    The formula is traced once for each combination of options, so `if` works on options, not on numbers: for those there is np.where. A
-    number that is bound to 0 is a constant, and `is_zero` tells. What formulas compute of numbers
-    alone, such as 1 - b2**t, is computed by Python in float64; what meets arrays takes their type.
+    The formula is traced, once for each combination of options: `if` works on options, and for
+    numbers there is np.where. A number that is bound to 0 is a constant, and `is_zero` tells.
+    What is computed of numbers alone, such as 1 - b2**t, is computed by Python in float64; what
+    meets arrays takes their type. What the formula takes from outside is a constant.
 
     >>> import numpy as np
     >>> @rule(slots={"m": 0.0})

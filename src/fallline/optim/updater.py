@@ -57,7 +57,7 @@ class Updater:
         if self.scalars:
             plan = self._plan
             self.scalars = [found[plan._position[id(o)]] for o in plan.graph.outputs if o.spec.weak]
-        self._frame.walk.run()
+        self._frame.walk_steps()
 
 
 def updater(optimizer: Update, n: int, dtype: DTypeLike = np.float32) -> Updater:

@@ -145,7 +145,7 @@ class _Run:
         if self.held is not None:
             loss, right = trainer.evaluate(*self.held, self.link)
             row["val_loss"] = loss
-            if self.link in ("softmax", "sigmoid"):
+            if self.link in ("softmax", "sigmoid", "margin"):
                 row["val_accuracy"] = right
         return row
 
@@ -182,7 +182,7 @@ def _checked(data: Any, link: str, net: Module, *names: str) -> tuple[Any, Any]:
         raise TypeError(f"fit: {names[0].replace(' X', '')} data must be a pair (X, y); got {type(data).__name__}.")
     task = "classification" if link == "softmax" else None
     X, y = as_arrays(data[0], data[1], task=task, caller="fit", names=(names[0], names[1]))
-    dtype = net.dtype
+    dtype = net.gather().dtype
     if X.dtype.kind == "f" and X.dtype != dtype:
         X = X.astype(dtype)
     if link != "softmax" or y.ndim == 2:
@@ -192,7 +192,7 @@ def _checked(data: Any, link: str, net: Module, *names: str) -> tuple[Any, Any]:
 
 def _check_outputs(net: Module, X: Any, y: Any, link: str) -> None:
     """The network and the data fit together, found out on one example."""
-    x = X[:1].astype(net.dtype) if X.dtype.kind in "iub" else X[:1]
+    x = X[:1].astype(net.gather().dtype) if X.dtype.kind in "iub" else X[:1]
     z = net(x)
     if link == "softmax":
         if z.ndim != 2:

@@ -205,7 +205,9 @@ def right_answers(z: Any, y: Any, link: str) -> Any:
     if link == "softmax":
         labels = y if len(y.shape) == 1 else np.argmax(y, axis=1)
         return np.sum(np.argmax(z, axis=1) == labels)
-    if link == "sigmoid":
+    if link == "margin" and len(z.shape) == 2 and z.shape[1] > 1:
+        return np.sum(np.argmax(z, axis=1) == y)
+    if link in ("sigmoid", "margin"):
         z = np.reshape(z, (z.shape[0], -1))
-        return np.sum(np.all((z > 0) == (np.reshape(y, z.shape) > 0.5), axis=1))
+        return np.sum(np.all((z > 0) == (np.reshape(y, z.shape) > (0.5 if link == "sigmoid" else 0)), axis=1))
     return np.zeros((), np.int64)

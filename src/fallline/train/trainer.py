@@ -154,7 +154,7 @@ class Trainer:
         return total / len(X), right / len(X)
 
     def _evaluation(self, X: Spec, y: Spec, link: str) -> Any:
-        key = (self.layout, _identity(self.objective.loss), link, X, y)
+        key = (self.layout, self.objective.loss, link, X, y)
         if key not in _evaluations:
             if len(_evaluations) >= _MOST_PLANS:
                 _evaluations.pop(next(iter(_evaluations)))
@@ -199,7 +199,7 @@ class _Run:
             if self._loss is not None:
                 self.frame.bind(self._loss, losses[done : done + chunk], losses.itemsize)
             began = time.perf_counter()
-            status = self.frame.walk.run(chunk)
+            status = self.frame.walk_steps(chunk)
             self.seconds = (time.perf_counter() - began) / chunk
             if status:
                 done += self.frame.walk.steps_done
@@ -233,16 +233,13 @@ class _Run:
             trainer.scalars = list(self._after[done - 1])
 
 
-def _identity(f: Any) -> Any:
-    return f
-
-
 def _key(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int) -> Any:
     """What a step's graph depends on; rates and other changing numbers are not part of it."""
-    try:
-        fixed = optimizer.signature
-        key = (layout, objective, fixed, X, y, batch)
-        hash(key)
-    except (AttributeError, TypeError):
+    parts = getattr(optimizer, "parts", None)
+    if parts is None:
         return object()  # never found again
-    return key
+    formulas = tuple(
+        (part.formula, part.only, tuple((n, v) for n, v in part.settings.items() if n not in part.changing))
+        for part in parts
+    )
+    return layout, objective, formulas, tuple(optimizer.changing), X, y, batch
