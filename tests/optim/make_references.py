@@ -15,7 +15,6 @@ import optax  # noqa: E402
 import sklearn  # noqa: E402
 import torch  # noqa: E402
 from sklearn.neural_network import _stochastic_optimizers as theirs  # noqa: E402
-
 from tests.optim import hard  # noqa: E402
 
 torch.set_default_dtype(torch.float64)  # its NAdam keeps a product in the default type

@@ -48,9 +48,7 @@ def adagrad(s, g, t, lr, eps=1e-10, start=0.0, eps_place="outside"):
     return lr * ratio(g, placed(s["G"], eps, eps_place))
 
 
-def rmsprop(
-    s, g, t, lr, r=0.9, eps=1e-8, momentum=0.0, eps_place="outside", centered=False
-):
+def rmsprop(s, g, t, lr, r=0.9, eps=1e-8, momentum=0.0, eps_place="outside", centered=False):
     v = average(s, "v", g**2, r)
     if centered:
         v = max(v - average(s, "a", g, r) ** 2, 0.0)
@@ -71,9 +69,7 @@ def adam_like(m_hat, v, c2, lr, eps, place):
     return lr * ratio(m_hat, placed(v / c2, eps, place))
 
 
-def adam(
-    s, g, t, lr, b1=0.9, b2=0.999, eps=1e-8, eps_place="outside", bias_correction=True
-):
+def adam(s, g, t, lr, b1=0.9, b2=0.999, eps=1e-8, eps_place="outside", bias_correction=True):
     m, v = average(s, "m", g, b1), average(s, "v", g**2, b2)
     c1, c2 = (1 - b1**t, 1 - b2**t) if bias_correction else (1.0, 1.0)
     return adam_like(m / c1, v, c2, lr, eps, eps_place)
@@ -106,9 +102,7 @@ def adamax(s, g, t, lr, b1=0.9, b2=0.999, eps=0.0, eps_place="outside"):
     return ratio(lr / (1 - b1**t) * m, s["u"] + outside)
 
 
-def nadam(
-    s, g, t, lr, b1=0.9, b2=0.999, eps=1e-8, schedule=0.004, eps_place="outside"
-):
+def nadam(s, g, t, lr, b1=0.9, b2=0.999, eps=1e-8, schedule=0.004, eps_place="outside"):
     def mu(k):
         return b1 if schedule is None else b1 * (1 - 0.5 * 0.96 ** (schedule * k))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.optim import hard, naive
 
 from fallline import optim
-from tests.optim import hard, naive
 
 # float64, 60 steps: rounding alone. References of other libraries reorder their arithmetic.
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
@@ -50,7 +50,13 @@ def test_as_the_textbook(name, settings, decay):
     found = run(optimizer, hard.gradients(), hard.start())
     oracle = getattr(naive, "adam" if name == "adamw" else name)
     wanted = naive.trajectory(
-        oracle, hard.gradients(), hard.start(), hard.rate, wd=wd, coupled=decay == "coupled", **settings
+        oracle,
+        hard.gradients(),
+        hard.start(),
+        hard.rate,
+        wd=wd,
+        coupled=decay == "coupled",
+        **settings,
     )
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, wanted, **TIGHT)
@@ -88,7 +94,9 @@ def test_lookahead_takes_the_gradient_ahead():
         asked.append(p)
         return 0.5 * np.sum(h * p * p), h * p
 
-    found = run(optim.nesterov(lr=lr, b=b, form="lookahead"), range(30), np.ones(3), evaluate=evaluate)
+    found = run(
+        optim.nesterov(lr=lr, b=b, form="lookahead"), range(30), np.ones(3), evaluate=evaluate
+    )
     p, v = np.ones(3), np.zeros(3)
     for mine, at in zip(found, asked, strict=True):
         ahead = p - lr * b * v

@@ -125,7 +125,10 @@ def _tuning(summary: Summary) -> str:
     pick = max if summary["problem"]["higher_is_better"] else min
     first = pick(entries, key=lambda e: e["default"]["median"])
     text = f"Untuned, {first['name']} does best ({shown(first['default']['median'], summary)})."
-    helped = [e for e in entries if e["gain"] and e["gain"]["words"] == "better"]
+    gains = [e for e in entries if e["gain"] and e["gain"]["low"] is not None]
+    if not gains:
+        return text
+    helped = [e for e in gains if e["gain"]["words"] == "better"]
     if not helped:
         return text + " Tuning helped nobody beyond noise."
     most = max(helped, key=lambda e: abs(e["gain"]["mean"]))

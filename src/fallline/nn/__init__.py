@@ -4,7 +4,9 @@ from fallline.nn import initialisers
 from fallline.nn.activation import ACTIVATIONS, Activation, activation
 from fallline.nn.context import Context, Taps
 from fallline.nn.dropout import Dropout
+from fallline.nn.files import load, save
 from fallline.nn.initialisers import Initialiser, initialiser
+from fallline.nn.inspection import Inspection, inspect
 from fallline.nn.linear import Linear
 from fallline.nn.models import mlp
 from fallline.nn.module import Module

@@ -46,6 +46,7 @@ class Context:
     shifts: dict[str, Any] | None = None
     owner: Module | None = None
     seen: dict[str, int] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.mode not in ("train", "eval"):
@@ -85,6 +86,7 @@ class Context:
             found = (name for name, child in self.owner.children() if child is module)
             path = join(path, next(found, type(module).__name__.lower()))
         self.seen[path] = times = self.seen.get(path, 0) + 1
+        self.told.add(id(module))
         return replace(self, path=path if times == 1 else f"{path}#{times}", owner=module)
 
     def leave(self, x: Any, y: Any) -> Any:
@@ -114,23 +116,22 @@ def with_context(call: Callable[..., Any]) -> Callable[..., Any]:
         if ctx is None:
             return call(self, *args, **kwargs)
         inner = ctx.enter(self)
-        if takes:
-            y = call(self, *args, ctx=inner, **kwargs)
-        else:
-            _check_untold(self, inner)
-            y = call(self, *args, **kwargs)
-        return y if inner is ctx else inner.leave(args[0] if args else None, y)
+        y = call(self, *args, **({"ctx": inner} if takes else {}), **kwargs)
+        if inner is ctx:
+            return y
+        if ctx.training:
+            _check_told(self, inner)
+        return inner.leave(args[0] if args else None, y)
 
     return wrapped
 
 
-def _check_untold(module: Module, ctx: Context) -> None:
-    """A module that takes no context must not hide a layer that needs one to train."""
+def _check_told(module: Module, ctx: Context) -> None:
+    """A layer that trains in another way than it infers must not have missed the context."""
     name = type(module).__name__
     for path, inner in module.modules():
-        if ctx.training and inner is not module and inner.needs_context:
+        if inner.needs_context and id(inner) not in ctx.told:
             raise TypeError(
-                f"{name}: __call__ takes no ctx, so {path} ({type(inner).__name__}) would not know "
-                "that it is being trained. Write def __call__(self, x, *, ctx=None) and pass "
-                "ctx=ctx to every layer."
+                f"{name}: {path} ({type(inner).__name__}) was not told that it is being trained. "
+                "Write def __call__(self, x, *, ctx=None) and pass ctx=ctx to every layer."
             )

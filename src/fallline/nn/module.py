@@ -214,6 +214,8 @@ class Module:
             value = _written(f"{type(self).__name__}: {name}", current, value)
         elif isinstance(value, np.generic):
             value = np.array(value)  # a parameter can be written to
+        elif isinstance(value, (list, tuple, dict)) and _holds_arrays(value):
+            value = _settled(f"{type(self).__name__}: {name}", value)
         object.__setattr__(self, name, value)
         if name not in Module.__slots__:
             object.__setattr__(self, "_children", None)
@@ -249,6 +251,25 @@ def _written(what: str, current: Array, value: Any) -> Array:
         raise TypeError(f"{what} holds {current.dtype}; got {dtype}, which does not fit into it.")
     np.copyto(current, value, casting="same_kind")
     return current
+
+
+def _settled(what: str, value: Any) -> Any:
+    """A container of parameters, in which plain functions are layers too."""
+    from fallline.nn.activation import Activation
+
+    if isinstance(value, dict):
+        return {key: _settled(what, part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[_settled(what, part) for part in value])
+    if isinstance(value, (list, tuple)):
+        return type(value)([_settled(what, part) for part in value])
+    if value is None or isinstance(value, (*_ARRAYS, Module)):
+        return value
+    if callable(value):
+        return Activation(value)
+    raise TypeError(
+        f"{what} holds parameters and also {value!r}. Keep settings in a field of their own."
+    )
 
 
 # As a tree.

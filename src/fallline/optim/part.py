@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,22 @@ class Part:
     settings: Settings
     only: Callable[[str], bool] | None = None
 
-    @property
+    @cached_property
     def numbers(self) -> Settings:
         """The settings that are numbers, or schedules of them."""
         return {n: v for n, v in self.settings.items() if callable(v) or is_number(v)}
 
-    @property
+    @cached_property
     def changing(self) -> list[str]:
         """The hyperparameters that are inputs of the formula's graph."""
         return [n for n, v in self.settings.items() if not is_fixed(v)]
 
-    @property
+    @cached_property
+    def fixed(self) -> Settings:
+        """The settings that select the formula."""
+        return {n: v for n, v in self.settings.items() if is_fixed(v)}
+
+    @cached_property
     def slots(self) -> dict[str, Any]:
         return self.formula.slots_of(self.settings)
 
@@ -96,10 +102,9 @@ class Part:
         named = dict(zip(self.formula.scalars, scalars, strict=True))
         named |= {n: numbers[n] for n in [*self.formula.from_step, *self.changing]}
         specs = {n: number_spec(v) for n, v in named.items()}
-        fixed = {n: v for n, v in self.settings.items() if is_fixed(v)}
         slots, found, new = tuple(self.slots), [], scalars
         for row in rows:
-            formula = self.formula.recorded(tuple(map(spec_of, row)), slots, specs, fixed)
+            formula = self.formula.recorded(tuple(map(spec_of, row)), slots, specs, self.fixed)
             out = formula(row, list(named.values()))
             found.append(out[: 1 + len(slots)])
             new = out[1 + len(slots) :]

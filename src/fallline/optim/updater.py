@@ -37,10 +37,17 @@ class Updater:
         self.scalars = [x for _, x in leaves if isinstance(x, float)]
         graph = optimizer.trace_update(array_spec((n,), dtype))
         arrays = [node for node in graph.inputs if not node.spec.weak]
-        donate = {o: i for o, node in enumerate(graph.outputs) if not node.spec.weak for i in [self._input(o, graph)]}
+        donate = {
+            o: i
+            for o, node in enumerate(graph.outputs)
+            if not node.spec.weak
+            for i in [self._input(o, graph)]
+        }
         self._plan = Plan(graph, donate=donate)
         self._frame = self._plan.frame()
-        for node, array in zip(arrays, [self.grads, self.params, *self.slots.values()], strict=True):
+        for node, array in zip(
+            arrays, [self.grads, self.params, *self.slots.values()], strict=True
+        ):
             self._frame.bind(self._plan.base_of[node][0], array)
         self._n_states = len(self.scalars)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,5 +58,10 @@ def _describe(node: Node, args: list[Any], value: Any) -> str:
     name = node.op.name  # type: ignore[union-attr]
     sizes = [f"{float(np.abs(a).max()):.3g}" for a in args if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and a.size]
     of = f" of numbers up to {' and '.join(sizes)}" if sizes else ""
-    at = f" ({node.where[0]}:{node.where[1]})" if node.where else ""
+    at = f" ({node.where[0]}:{node.where[1]})" if node.where and not _is_call_of_fit(node.where) else ""
     return f"{name}{of} gave {what} in {int(bad.sum())} of {bad.size} places{at}"
+
+
+def _is_call_of_fit(where: tuple[str, int, str]) -> bool:
+    """Our own layers have no line of the user's but the one that called us."""
+    return any(word in linecache.getline(where[0], where[1]) for word in ("fit(", "Trainer(", "steps("))

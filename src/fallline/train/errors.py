@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from fallline.train.history import History
@@ -15,6 +17,7 @@ class DivergedError(FloatingPointError):
         super().__init__(message)
         self.step = step
         self.history = history
+        self.losses: np.ndarray[Any, Any] = np.zeros(0)  # of the steps of the same call before it
 
     def __reduce__(self) -> tuple[object, ...]:
         return DivergedError, (str(self), self.step, self.history)

@@ -99,6 +99,7 @@ class _Run:
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
         except DivergedError as error:
+            self.losses.append(error.losses)
             self._record()
             error.history = self.history
             raise

@@ -118,7 +118,9 @@ class Trainer:
             self.position += taken * batch
             done += taken
             if taken < count:
-                raise DivergedError(self._diagnosis(losses[done]), self.t + 1)
+                error = DivergedError(self._diagnosis(losses[done]), self.t + 1)
+                error.losses = losses[:done]
+                raise error
         return losses
 
     def _run(self, batch: int) -> _Run:
