@@ -41,12 +41,13 @@ def test_reported_seeds_are_fresh():
 
 
 @pytest.mark.parametrize("count", [3, 6, 20, 50])
-def test_points_in_one_dimension_leave_no_large_gap(count):
-    """Three gaps: the largest is at most 2.7 times the average, wherever the sequence starts."""
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_each_coordinate_alone_leaves_no_large_gap(count, dimension):
+    """The largest is at most base times the average, wherever the sequence starts."""
     for seed in range(20):
-        points = np.sort(protocol.spread(count, 1, seed)[:, 0])
+        points = np.sort(protocol.spread(count, 4, seed)[:, dimension])
         gaps = np.diff(np.append(points, points[0] + 1))
-        assert gaps.max() < 2.7 / count
+        assert gaps.max() <= (2, 3)[dimension] / count + 1e-9
         assert points[0] >= 0 and points[-1] < 1
 
 
@@ -54,6 +55,13 @@ def test_points_in_two_dimensions_fill_the_square():
     points = protocol.spread(64, 2, seed=3)
     cells = {(int(4 * x), int(4 * y)) for x, y in points}
     assert len(cells) == 16
+
+
+def test_points_follow_haltons_sequence():
+    points = protocol.spread(7, 2, seed=0)
+    halton = [(0, 0), (1 / 2, 1 / 3), (1 / 4, 2 / 3), (3 / 4, 1 / 9), (1 / 8, 4 / 9)]
+    halton += [(5 / 8, 7 / 9), (3 / 8, 2 / 9)]
+    assert np.allclose((points - points[0]) % 1, halton)
 
 
 def test_trials_are_the_same_for_the_same_seed_and_shared_between_equal_spaces():

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import special
 
 from fallline import ops
-from fallline.ops import linalg, shape
+from fallline.ops import linalg, philox, random, shape
 from fallline.ops.elementwise import stop_gradient
 
 
@@ -81,7 +81,7 @@ for function in (np.negative, np.positive, np.square, np.exp, np.exp2, np.expm1,
     row(function, X)
 for function in (np.arctan, np.sinh, np.cosh, np.tanh, np.arcsinh, np.cbrt, np.absolute, np.fabs):
     row(function, X)
-for function in (np.deg2rad, np.rad2deg, np.degrees, np.radians, np.conjugate):
+for function in (np.deg2rad, np.rad2deg, np.degrees, np.radians):
     row(function, X)
 for function in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
     row(function, POSITIVE)
@@ -148,7 +148,11 @@ row(ops.log_sigmoid, X, reference=special.log_expit)
 row(ops.relu, X, reference=lambda x: np.maximum(x, 0))
 row(ops.leaky_relu, X, reference=lambda x: np.maximum(x, 0) + 0.01 * np.minimum(x, 0))
 row(ops.elu, X, reference=lambda x: np.where(x > 0, x, np.exp(x) - 1))
-row(ops.selu, X, reference=lambda x: 1.05070098 * np.where(x > 0, x, 1.67326324 * np.expm1(x)))
+row(
+    ops.selu,
+    X,
+    reference=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+)
 row(ops.erf, X, reference=special.erf)
 row(ops.gelu, X, reference=lambda x: x * special.ndtr(x))
 row(
@@ -305,6 +309,9 @@ for note, function in {
     "an integer beside an array": lambda x: x[:, 1, np.array([0, 1, 1])],
     "an array, None, an integer": lambda x: x[PICK % 2, None, 1],
     "an array of one number": lambda x: x[np.array(1)],
+    "a list of one number": lambda x: x[[1]],
+    "a computed number": lambda x: x[np.argmax(x[:, 0, 0])],
+    "computed numbers": lambda x: x[:, np.argmin(x[0], axis=0)],
     "a mask": lambda x: x[MASK],
     "a mask of one axis": lambda x: x[:, MASK[0], 1],
     "no hits": lambda x: x[np.zeros((2, 3), bool)],
@@ -337,7 +344,7 @@ row(np.linalg.matmul, X, Y.T)
 row(np.dot, X, Y.T)
 row(np.dot, CUBE, spread(2, 2, 2, seed=9), note="of stacks")
 row(np.dot, X, f=lambda x: np.dot(x, [1.0, 2.0, 3.0]), note="with a list")
-row(np.dot, X, f=lambda x: np.dot(x, 2.0), note="with a number")
+row(np.dot, X, f=lambda x: np.dot(x, np.float64(2)), note="with a number")
 row(np.vdot, X, Y)
 row(np.vecdot, X, Y, exact=False)
 row(np.linalg.vecdot, X, Y, f=lambda x, y: np.linalg.vecdot(x, y, axis=0))
@@ -378,3 +385,26 @@ row(
 row(np.linalg.det, STACK)
 row(np.linalg.slogdet, STACK)
 row(linalg.logabsdet, SQUARE, reference=lambda a: np.linalg.slogdet(a)[1])
+
+# Random numbers: of an integer key, not differentiated.
+KEY = philox.key(7)
+for name, args in {
+    "bits": ((2, 3),),
+    "uniform": ((2, 3), np.float64, -1.0, 2.0),
+    "normal": (5,),
+    "bernoulli": (0.3, (2, 3)),
+    "dropout_mask": (0.5, (2, 3)),
+    "fold_in": (12,),
+    "split": (3,),
+    "truncated_normal": (5,),
+    "randint": (-3, 4, (2, 3)),
+    "permutation": (6,),
+}.items():
+    ours, plain = getattr(random, name), getattr(philox, name)
+    row(
+        ours,
+        KEY,
+        f=lambda k, f=ours, args=args: f(k, *args),
+        reference=lambda k, f=plain, args=args: f(k, *args),
+        exact=True,
+    )

@@ -35,7 +35,7 @@ def in_torch(make):
 
 def in_optax(make):
     """`make(rate)` with the rate of the step, counted from 0 there."""
-    rate = lambda count: jax.numpy.where(count < hard.STEPS // 2, hard.rate(1), hard.rate(60))  # noqa: E731
+    rate = lambda count: jax.numpy.where(count < hard.STEPS // 2, hard.rate(1), hard.rate(60))
     optimizer = make(rate)
     p = jax.numpy.asarray(hard.start())
     state = optimizer.init(p)

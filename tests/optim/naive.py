@@ -1,7 +1,7 @@
 """The rules as textbooks write them: one parameter, Python floats, one step at a time.
 
-Each takes a dict that it keeps its state in, the gradient, the step from 1 and the rate, and returns what is subtracted
-from the parameter.
+Each takes a dict that it keeps its state in, the gradient, the step from 1 and the rate, and
+returns what is subtracted from the parameter.
 """
 
 import math

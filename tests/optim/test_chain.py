@@ -36,8 +36,8 @@ def test_clip_tensor_norm_is_for_each_array():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_clip_norm_is_exact_at_the_bound(dtype):
     tree = {k: g.astype(dtype) for k, g in TREE.items()}
-    for bound in (5.0, 5.1, np.inf):
-        found = clipped(optim.clip_norm(bound), tree) if np.isfinite(bound) else tree
+    for bound in (5.0, 5.1, 1e30):
+        found = clipped(optim.clip_norm(bound), tree)
         for k in tree:
             np.testing.assert_array_equal(found[k], tree[k])
             assert found[k].dtype == dtype
@@ -172,7 +172,7 @@ def test_a_chain_records_one_graph():
         (lambda: optim.chain(1.0, optim.sgd), "a bound transform or a rule; got 1.0"),
         (lambda: optim.clip_norm(1.0, 2.0), "clip_norm: takes 1 hyperparameters; got 2"),
         (lambda: optim.clip_norm(), "clip_norm: bound has no default"),
-        (lambda: optim.clip_norm(0.0), r"clip_norm: bound must be in \(0, inf\]; got 0.0"),
+        (lambda: optim.clip_norm(0.0), r"clip_norm: bound must be in \(0, inf\); got 0.0"),
         (lambda: optim.decay(-1.0), r"decoupled_decay: wd must be in \[0, inf\)"),
         (lambda: optim.transform("q")(lambda g, p: g), "changes must be 'g' or 'p'"),
     ],

@@ -128,6 +128,17 @@ def test_forms_agree_while_the_rate_is_constant():
     np.testing.assert_allclose(ema, outside, rtol=1e-11, atol=1e-11)
 
 
+def test_an_exponential_average_and_its_correction():
+    optimizer = optim.momentum(form="ema", b=0.9)
+    p, state, averages = np.zeros(1), optimizer.init(np.zeros(1)), []
+    for t, x in enumerate((7.5, 4.0, 6.0, 8.0), 1):
+        p, state = optimizer.update(np.array([x]), p, state, t=t)
+        averages.append(state["v"][0])
+    np.testing.assert_allclose(averages, [0.75, 1.075, 1.5675, 2.21075])
+    corrected = [m / (1 - 0.9**t) for t, m in enumerate(averages, 1)]
+    np.testing.assert_allclose(corrected, [7.5, 5.658, 5.784, 6.428], atol=1e-3)
+
+
 def test_momentum_is_stable_below_its_bound_and_not_above():
     h, b = 10.0, 0.9
     for factor, stable in ((0.99, True), (1.01, False)):

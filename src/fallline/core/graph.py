@@ -14,7 +14,7 @@ import numpy as np
 from fallline.core import tree
 from fallline.core.errors import TracingError, user_frame
 from fallline.core.op import Op
-from fallline.core.spec import NUMBERS, Spec, spec_of
+from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Level, Tracer, leaked
 
 
@@ -82,7 +82,7 @@ class Record(Level):
                 raise _foreign(x)
             return x.extra
         if id(x) not in self.constants:
-            value = x if x.__class__ in NUMBERS else np.asarray(x)
+            value = x if x.__class__ in (float, int) else np.asarray(x)
             self.constants[id(x)] = x, Node(spec_of(value), value=value)
         return self.constants[id(x)][1]
 

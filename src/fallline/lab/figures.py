@@ -173,10 +173,9 @@ def sensitivity(entry: Mapping[str, Any], x: Axis, y: Axis, summary: Summary) ->
         key=lambda p: p["hyper"][first],
     )
     if len(entry["tuned_parameters"]) == 1:
-        good = [p for p in points if p["status"] == "ok" and p["validation"] is not None]
-        for a, b in itertools.pairwise(good):
-            ends = (column(a["hyper"][first]), column(b["hyper"][first]))
-            marks.append(_line(*ends, row(a["validation"]), row(b["validation"]), "path"))
+        seen = [(column(p["hyper"][first]), _seen(p)) for p in points if _seen(p) is not None]
+        for (x1, a), (x2, b) in itertools.pairwise(seen):
+            marks.append(_line(x1, x2, row(a), row(b), "path"))
     default = _rate(entry["defaults"], first)
     if default:
         marks.append(_line(column(default), column(default), 6, height - 30, "default"))
@@ -200,14 +199,19 @@ def key(index: int) -> str:
 def _trial(
     point: Mapping[str, Any], x: float, row: Any, height: int, best: bool, summary: Summary
 ) -> str:
-    score = point["validation"] if point["status"] == "ok" else point["last"]
+    score = _seen(point)
     said = ", ".join(f"{name} {value:g}" for name, value in point["hyper"].items())
     title = f"{said}: {point['status']}, {shown(score, summary)}"
-    if point["status"] in ("diverged", "failed") or score is None:
+    if score is None:
         return _cross(x, height - 27, title)
     kind = "stopped" if point["status"] == "stopped" else "trial"
     mark = _dot(x, row(score), 3.5, kind, title)
     return (_dot(x, row(score), 7, "ring") if best else "") + mark
+
+
+def _seen(point: Mapping[str, Any]) -> float | None:
+    """The last validation score of a trial; none of one that diverged or failed."""
+    return point["last"] if point["status"] in ("ok", "stopped") else None
 
 
 def _grid(x: Axis, y: Axis, row: Any, height: int, summary: Summary) -> str:

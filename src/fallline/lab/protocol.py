@@ -3,9 +3,9 @@
 All are pure functions of settings and finished records, so a comparison that was interrupted goes
 on exactly as if it had not been.
 
-Trial points follow an additive recurrence (Roberts 2018), u_k = frac(shift + k alpha): evenly
-spread after any number of points, so a few extra trials never spoil it. The shift comes from the
-seed alone: optimizers with the same space try the same points, and are compared there too.
+Trial points are a Halton sequence (Halton 1960) with a random shift: spread evenly after any number
+of points, and so is each coordinate by itself, the learning rate above all. The shift comes from
+the seed alone: optimizers with the same space try the same points, and are compared there too.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ BUDGETS = {
     "standard": Budget("standard", trials=20, seeds=5, extra=4),
     "full": Budget("full", trials=50, seeds=10, extra=8),
 }
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)  # as many parameters are tuned at most
 BASELINE = 5  # the first trials, which run to the end and which later ones are compared with
 
 
@@ -64,7 +65,7 @@ class Edge:
 def tuned_parameters(space: Space, trials: int) -> list[str]:
     """Under 10 trials lr alone, up to 24 also the first momentum, then everything in the space."""
     names = list(space)
-    return names[:1] if trials < 10 else names[:2] if trials < 25 else names
+    return names[:1] if trials < 10 else names[:2] if trials < 25 else names[: len(PRIMES)]
 
 
 def tuning_seed(seed: int) -> int:
@@ -90,14 +91,22 @@ def first_trials(space: Space, trials: int, seed: int) -> list[Hyper]:
 def spread(count: int, dimensions: int, seed: int) -> np.ndarray:
     """(count, dimensions) points in [0, 1), evenly spread and the same for the same seed.
 
-    alpha_j = phi^-j with phi the root of x^(d+1) = x + 1: the golden ratio in one dimension.
+    >>> (spread(4, 1, seed=0) - spread(1, 1, seed=0)).ravel() % 1
+    array([0.  , 0.5 , 0.25, 0.75])
     """
-    phi = 2.0
-    for _ in range(64):  # a contraction: converges to machine precision long before
-        phi = (1 + phi) ** (1 / (dimensions + 1))
-    alpha = phi ** -np.arange(1.0, dimensions + 1)
     shift = np.random.default_rng(seed).random(dimensions)
-    return (shift + np.arange(count)[:, None] * alpha) % 1.0
+    points = [[_mirrored(k, base) for base in PRIMES[:dimensions]] for k in range(count)]
+    return (np.array(points) + shift) % 1.0
+
+
+def _mirrored(k: int, base: int) -> float:
+    """The digits of k behind the point, in reverse: 6 = 110 in base 2 becomes 0.011 = 3/8."""
+    value, place = 0.0, 1.0
+    while k:
+        k, digit = divmod(k, base)
+        place /= base
+        value += digit * place
+    return value
 
 
 def extension(

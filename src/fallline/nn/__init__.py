@@ -1,7 +1,7 @@
 """Networks: modules, layers, initialisers, ready models, files of weights."""
 
 from fallline.nn import initialisers
-from fallline.nn.activation import ACTIVATIONS, Activation, activation
+from fallline.nn.activation import ACTIVATIONS, Activation
 from fallline.nn.context import Context, Taps
 from fallline.nn.dropout import Dropout
 from fallline.nn.files import load, save
@@ -11,3 +11,22 @@ from fallline.nn.linear import Linear
 from fallline.nn.models import mlp
 from fallline.nn.module import Module
 from fallline.nn.sequential import Sequential
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Context",
+    "Dropout",
+    "Initialiser",
+    "Inspection",
+    "Linear",
+    "Module",
+    "Sequential",
+    "Taps",
+    "initialiser",
+    "initialisers",
+    "inspect",
+    "load",
+    "mlp",
+    "save",
+]

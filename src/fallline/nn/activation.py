@@ -32,7 +32,7 @@ class Activation(Module):
     keywords: tuple[tuple[str, Any], ...]
 
     def __init__(self, function: str | Callable[..., Any], **settings: Any) -> None:
-        found = activation(function)
+        found: Any = activation(function)
         if isinstance(found, partial):
             found, settings = found.func, {**found.keywords, **settings}
         self.function = found

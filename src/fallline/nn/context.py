@@ -28,7 +28,7 @@ class Context:
 
     mode     "train" or "eval"
     key      four uint32 for this step (`ops.random`): what is random in a layer comes from it
-    path     where the layer lies in the network, as in the names of the parameters: "0", "block.act"
+    path     where the layer lies in the network, as in the names of its parameters: "0", "block.2"
     updates  new values of what is not trained by gradients, such as running statistics, by name
     taps     if given, what goes in and out of every layer is recorded in it
     shifts   arrays that are added to outputs, by path: the derivative by one, at 0, is the

@@ -1,4 +1,4 @@
-"""Networks as files: safetensors with the weights by name, and the architecture as JSON beside them.
+"""Networks as files: safetensors, with the weights by name and the architecture as JSON.
 
 Nothing in a file is executed when it is opened: the architecture names classes and functions of
 Fallline, or ones that the caller hands in, and everything else is numbers and text.
@@ -6,6 +6,8 @@ Fallline, or ones that the caller hands in, and everything else is numbers and t
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import tempfile
@@ -30,6 +32,7 @@ Known = Mapping[str, Any]
 _OURS: dict[str, type[Module]] = {
     cls.__name__: cls for cls in (Sequential, Linear, Activation, Dropout)
 }
+_FUNCTIONS: dict[str, Callable[..., Any]] = {**ACTIVATIONS, **INITIALISERS}
 
 
 def save(net: Module, path: str | os.PathLike[str]) -> None:
@@ -44,11 +47,13 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
     if not isinstance(net, Module):
         raise TypeError(f"save: needs a network; got {type(net).__name__}.")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    described = _described(net, "", arrays)
     description = {
         "version": VERSION,
-        "network": _described(net, "", arrays),
+        "network": described,
         "link": net.link,
         "classes": None if net.classes is None else net.classes.tolist(),
+        "sha256": _digest(arrays),
     }
     content = to_bytes(arrays, {FORMAT: json.dumps(description)})
     _write_whole(Path(path), content)
@@ -71,7 +76,7 @@ def load(path: str | os.PathLike[str], *, classes: Mapping[str, Any] | None = No
             raise KeyError(f"weights without a place: {', '.join(sorted(arrays))}")
         net.link = description["link"]
         net.classes = description["classes"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, _Refused):
             raise ValueError(str(error)) from None
         raise ValueError(f"load: {path} does not describe a network: {error}.") from error
@@ -89,9 +94,12 @@ def _described(value: Any, path: str, arrays: dict[str, np.ndarray[Any, Any]]) -
     """A value as JSON; what JSON does not know becomes an object with one entry, its kind."""
     if isinstance(value, Module):
         fields = {n: _described(v, join(path, n), arrays) for n, v in vars(value).items()}
-        return {"module": type(value).__name__, "fields": fields}
+        name = type(value).__name__
+        return {"module": name, "fields": fields, **_origin(_OURS.get(name) is type(value))}
     if isinstance(value, np.ndarray):
-        arrays[path] = np.ascontiguousarray(value)
+        if path in arrays:
+            raise ValueError(f"save: two arrays are called {path}.")
+        arrays[path] = np.asarray(value, order="C")
         return {"array": True}
     if isinstance(value, (list, tuple)):
         kind = "tuple" if isinstance(value, tuple) else "list"
@@ -104,7 +112,13 @@ def _described(value: Any, path: str, arrays: dict[str, np.ndarray[Any, Any]]) -
         return {"dtype": value.name}
     if value is None or value.__class__ in (bool, int, float, str):
         return value
-    return {"function": _function_name(value, path)}
+    name = _function_name(value, path)
+    return {"function": name, **_origin(_FUNCTIONS.get(name) is value)}
+
+
+def _origin(ours: bool) -> dict[str, bool]:
+    """A user's own relu is not ours."""
+    return {} if ours else {"custom": True}
 
 
 def _function_name(value: Any, path: str) -> str:
@@ -125,10 +139,8 @@ def _rebuilt(given: Any, path: str, arrays: dict[str, Any], known: Known, file: 
     if not isinstance(given, dict):
         return given
     if "module" in given:
-        cls = _class(given["module"], path, known, file)
-        net = Module.__new__(cls)
-        net.__dict__.update({name: inside(v, name) for name, v in given["fields"].items()})
-        return net
+        cls = _class(given, path, known, file)
+        return _built(cls, {name: inside(v, name) for name, v in given["fields"].items()})
     if "array" in given:
         return arrays.pop(path)
     if "tuple" in given:
@@ -141,11 +153,25 @@ def _rebuilt(given: Any, path: str, arrays: dict[str, Any], known: Known, file: 
         return initialiser(given["initialiser"], **given["settings"])
     if "dtype" in given:
         return np.dtype(given["dtype"])
-    return _function(given["function"], path, known, file)
+    return _function(given, path, known, file)
 
 
-def _class(name: str, path: str, known: Known, file: Path) -> type[Module]:
-    found = known.get(name) or _OURS.get(name)
+def _built(cls: type[Module], fields: dict[str, Any]) -> Module:
+    """A module with these fields; of ours, only if they are the right ones."""
+    if cls in (Linear, Activation, Dropout):
+        want = {f.name for f in dataclasses.fields(cls)}
+        if fields.keys() != want:
+            raise ValueError(f"a {cls.__name__} has the fields {sorted(want)}")
+    net = Module.__new__(cls)
+    net.__dict__.update(fields)
+    if hasattr(net, "__post_init__"):
+        net.__post_init__()
+    return net
+
+
+def _class(given: dict[str, Any], path: str, known: Known, file: Path) -> type[Module]:
+    name = given["module"]
+    found = known.get(name) if given.get("custom") else _OURS.get(name)
     if found is None:
         raise _Refused(
             f"load: {file} holds a module {name}{path and f' at {path}'}, which is not one of "
@@ -156,8 +182,9 @@ def _class(name: str, path: str, known: Known, file: Path) -> type[Module]:
     return found
 
 
-def _function(name: str, path: str, known: Known, file: Path) -> Callable[..., Any]:
-    found = known.get(name) or ACTIVATIONS.get(name) or INITIALISERS.get(name)
+def _function(given: dict[str, Any], path: str, known: Known, file: Path) -> Callable[..., Any]:
+    name = given["function"]
+    found = known.get(name) if given.get("custom") else _FUNCTIONS.get(name)
     if found is None:
         raise _Refused(
             f"load: {file} needs a function {name} at {path}, which is not one of Fallline's. "
@@ -177,7 +204,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(FORMAT)
-            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
             f"load: {path} is not a whole safetensors file ({error}). It was cut short, or is of "
@@ -191,14 +218,26 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         description = json.loads(text)
         version = description["version"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"load: the description in {path} cannot be read.") from None
     if version != VERSION:
         raise ValueError(
             f"load: {path} has version {version} of the format; this Fallline reads {VERSION}. "
             "A newer Fallline wrote it."
         )
+    if description.get("sha256") != _digest(arrays):
+        raise ValueError(f"load: the weights in {path} are not those that were saved: damaged.")
     return arrays, description
+
+
+def _digest(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """The sha256 of names, types, shapes and numbers."""
+    whole = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        whole.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()
 
 
 def _write_whole(path: Path, content: bytes) -> None:

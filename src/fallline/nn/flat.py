@@ -16,8 +16,6 @@ ALIGNMENT = 64  # a cache line
 
 def gathered(module: Any) -> Array:
     """One vector with all arrays of a module, which become views of it."""
-    from fallline.nn.module import Module
-
     named = tree.named_leaves(module)
     dtype = _check(type(module).__name__, named)
     leaves = [leaf for _, leaf in named]
@@ -28,7 +26,7 @@ def gathered(module: Any) -> Array:
     views = iter(_views(whole, leaves))
     for leaf, view in zip(leaves, _views(whole, leaves)):
         view[...] = leaf
-    _replace(module, views, Module)
+    _replace(module, views)
     return whole
 
 
@@ -93,22 +91,22 @@ def _views(whole: Array, leaves: Sequence[Array]) -> list[Array]:
     ]
 
 
-def _replace(value: Any, views: Any, module: type) -> Any:
+def _replace(value: Any, views: Any) -> Any:
     """Put the views where the arrays are, in the order of the tree."""
-    if isinstance(value, module):
+    if hasattr(value, "_child_names"):  # a module
         for name in value._child_names():
-            value.__dict__[name] = _replace(value.__dict__[name], views, module)
+            value.__dict__[name] = _replace(value.__dict__[name], views)
         return value
     if isinstance(value, np.ndarray):
         return next(views)
     if isinstance(value, dict):
-        value.update({key: _replace(value[key], views, module) for key in sorted(value)})
+        value.update({key: _replace(value[key], views) for key in sorted(value)})
         return value
     if isinstance(value, list):
-        value[:] = [_replace(part, views, module) for part in value]
+        value[:] = [_replace(part, views) for part in value]
         return value
     if isinstance(value, tuple):
-        parts = [_replace(part, views, module) for part in value]
+        parts = [_replace(part, views) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
 

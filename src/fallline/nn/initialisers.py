@@ -151,7 +151,7 @@ def initialiser(
     """An initialiser by name, or a function (key, shape, dtype) as it is.
 
     >>> initialiser("uniform", low=-1, high=1)
-    uniform(low=-1, high=1)
+    uniform(high=1, low=-1)
     """
     if not isinstance(which, str):
         known = INITIALISERS.get(getattr(which, "__name__", ""))

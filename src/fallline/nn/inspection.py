@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fallline.core import tree
 from fallline.core.autodiff import value_and_grad
-from fallline.nn.context import Context, Taps, join
+from fallline.nn.context import Context, Taps
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
 from fallline.ops.activation import sigmoid, softmax
@@ -43,7 +43,12 @@ class Layer:
 
     def arrays(self) -> dict[str, Array]:
         """Z, A, V and the gradients, by name."""
-        return {"Z": self.Z, "A": self.A, "V": self.V, **{f"d{n}": g for n, g in self.grads.items()}}
+        return {
+            "Z": self.Z,
+            "A": self.A,
+            "V": self.V,
+            **{f"d{n}": g for n, g in self.grads.items()},
+        }
 
 
 @dataclass(eq=False)
@@ -117,7 +122,7 @@ def inspect(
     both = value_and_grad(mean_loss, argnums=(0, 1), has_aux=True)
     (value, (inputs, outputs, named)), (grads, sensitivities) = both(net, shifts)
     layers = _layers(net, grads, inputs, outputs, sensitivities)
-    for layer, following in zip(layers, layers[1:]):
+    for layer, following in pairwise(layers):
         layer.A = inputs[following.name]
     if layers:
         layers[-1].A = _LINKS.get(link, lambda z: z)(layers[-1].Z)
@@ -144,7 +149,9 @@ def _loss(net: Module, loss: Any) -> tuple[Callable[..., Any], str]:
     return losses.by_name(loss) if isinstance(loss, str) else loss, losses.link_of(loss)
 
 
-def _layers(net: Module, grads: Module, inputs: Any, outputs: Any, sensitivities: Any) -> list[Layer]:
+def _layers(
+    net: Module, grads: Module, inputs: Any, outputs: Any, sensitivities: Any
+) -> list[Layer]:
     """The modules with arrays of their own, in the order in which they ran."""
     modules = dict(net.modules())
     derivatives = dict(grads.modules())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fallline.nn.activation import Activation, activation as named
+from fallline.nn.activation import Activation
+from fallline.nn.activation import activation as named
 from fallline.nn.dropout import Dropout
 from fallline.nn.initialisers import Initialiser
 from fallline.nn.linear import Linear
@@ -50,7 +52,7 @@ def mlp(
     function = named(activation)
     init = _initialiser_for(function) if init is None else init
     layers: list[Module] = []
-    for n_in, n_out in zip(widths, widths[1:]):
+    for n_in, n_out in pairwise(widths):
         if layers:
             layers.append(Activation(function))
         if layers and dropout:

@@ -72,7 +72,8 @@ class Module:
             cls.__call__ = with_context(vars(cls)["__call__"])  # type: ignore[method-assign]
         cls._own_init = cls._own_init or "__init__" in vars(cls)
         dataclass(init=not cls._own_init, eq=False, repr=False)(cls)
-        optree.register_pytree_node(cls, _flatten, _unflattener(cls), namespace=tree.NAMESPACE)
+        register: Any = optree.register_pytree_node
+        register(cls, _flatten, _unflattener(cls), namespace=tree.NAMESPACE)
 
     def __call__(self, x: Any, *, ctx: Any = None) -> Any:
         raise NotImplementedError(

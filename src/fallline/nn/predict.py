@@ -94,7 +94,7 @@ def _link(net: Module, caller: str) -> str:
     if net.link is None:
         raise RuntimeError(
             f"{caller}: what the outputs mean is not known, because fit has not trained this "
-            f'network. Set net.link to one of {", ".join(LINKS)}, or call net(X).'
+            f"network. Set net.link to one of {', '.join(LINKS)}, or call net(X)."
         )
     return net.link
 

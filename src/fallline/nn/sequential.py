@@ -29,7 +29,11 @@ class Sequential(Module):
         for name, layer in [*zip(map(str, range(len(layers))), layers), *named.items()]:
             if hasattr(type(self), name):
                 raise ValueError(f"Sequential: a layer cannot be called {name!r}; that is taken.")
-            setattr(self, name, _layer(layer))
+            setattr(self, name, layer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = hasattr(type(self), name)  # link, classes
+        super().__setattr__(name, value if known else _layer(value))
 
     @property
     def layers(self) -> tuple[Module, ...]:

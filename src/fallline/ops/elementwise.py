@@ -122,8 +122,8 @@ arccosh = elementwise(
 arctanh = elementwise(
     np.arctanh, lambda y, x: 1 / (1 - x * x), kernel="arctanh({0})", analytic=True
 )
-deg2rad = elementwise(np.deg2rad, lambda y, x: math.pi / 180, kernel="radians({0})", analytic=True)
-rad2deg = elementwise(np.rad2deg, lambda y, x: 180 / math.pi, kernel="degrees({0})", analytic=True)
+deg2rad = elementwise(np.deg2rad, lambda y, x: math.pi / 180, kernel="radians({0})")
+rad2deg = elementwise(np.rad2deg, lambda y, x: 180 / math.pi, kernel="degrees({0})")
 
 # Kinks, selections, steps.
 
@@ -280,7 +280,7 @@ def _nan_to_num(
     return np.where(x == -math.inf, float(limits.min) if neginf is None else neginf, x)
 
 
-@implements(np.real, np.copy, np.conjugate)
+@implements(np.real, np.copy)
 def _same(x: Any, *ignored: Any, **also: Any) -> Any:
     return x
 

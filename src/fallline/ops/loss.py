@@ -193,7 +193,7 @@ def absolute_error(z: Any, y: Any, reduction: str = "mean") -> Any:
 
 
 @_loss("identity")
-def huber(z: Any, y: Any, delta: float = 1.0, reduction: str = "mean") -> Any:
+def huber(z: Any, y: Any, delta: Any = 1.0, reduction: str = "mean") -> Any:
     """Squared near 0, absolute far away.
 
         L = r^2 / 2 for r <= delta, else delta (r - delta / 2),   r = |z - y|
@@ -277,9 +277,7 @@ def _hit(y: Any, k: int) -> Any:
 
 def _reduced(caller: str, values: Any, reduction: str) -> Any:
     if reduction not in ("mean", "sum", "half"):
-        raise ValueError(
-            f'{caller}: reduction must be "mean", "sum" or "half"; got {reduction!r}.'
-        )
+        raise ValueError(f'{caller}: reduction must be "mean", "sum" or "half"; got {reduction!r}.')
     shape = shape_of(values)
     if len(shape) == 2:
         one = shape[1] == 1

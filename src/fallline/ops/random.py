@@ -20,7 +20,6 @@ from fallline.core.op import Op, primitive
 from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Tracer, operand
 from fallline.ops import philox
-from fallline.ops.philox import Key, key
 
 __all__ = [
     *["key", "fold_in", "split", "bits", "uniform", "normal", "truncated_normal", "bernoulli"],
@@ -28,6 +27,11 @@ __all__ = [
 ]
 
 Shape = int | Sequence[int]
+
+
+def key(seed: int) -> philox.Key:
+    """The key of a seed."""
+    return philox.key(seed)
 
 
 def bits(key: Any, shape: Shape, *, site: int = 0) -> Any:
@@ -65,12 +69,18 @@ def normal(key: Any, shape: Shape, dtype: Any = np.float32, *, site: int = 0) ->
 def bernoulli(key: Any, p: Any, shape: Shape | None = None, *, site: int = 0) -> Any:
     """True with probability p, a number or an array that broadcasts to the shape."""
     key, p = _key("bernoulli", key, site), operand(p)
-    shape = p.shape if shape is None and hasattr(p, "shape") else _shape(() if shape is None else shape)
+    shape = (
+        p.shape if shape is None and hasattr(p, "shape") else _shape(() if shape is None else shape)
+    )
     if p.__class__ in (float, int, bool):
         _check_probability("bernoulli: p", p, p <= 1)
         return _bernoulli(key, shape=shape, p=float(p))
     if p.__class__ is not Tracer:
-        return philox.bernoulli(key, p, shape) if key.__class__ is not Tracer else _below(key, p, shape)
+        return (
+            philox.bernoulli(key, p, shape)
+            if key.__class__ is not Tracer
+            else _below(key, p, shape)
+        )
     return _below(key, p, shape)
 
 

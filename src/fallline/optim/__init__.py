@@ -1,7 +1,9 @@
 """Optimizers: rules from their formulas, transforms around them, and one interface for all.
 
-optimizer = optim.adam(lr=1e-3)
-optimizer = optim.chain(optim.clip_norm(1.0), optim.decay(0.01), optim.momentum(lr=0.1))
+    optimizer = optim.adam(lr=1e-3)
+    optimizer = optim.chain(optim.clip_norm(1.0), optim.decay(0.01), optim.momentum(lr=0.1))
+
+`optim.rules()` lists them; `optim.rule` makes one of a formula.
 """
 
 from fallline.optim.adadelta import adadelta
@@ -26,6 +28,7 @@ from fallline.optim.sgd import sgd
 from fallline.optim.space import Choice, Linear, Log, OneMinusLog
 from fallline.optim.transform import Transform, transform
 from fallline.optim.update import Update
+from fallline.optim.updater import Updater, updater
 
 __all__ = [
     # rules and named chains, in the order in which they are listed
@@ -46,6 +49,7 @@ __all__ = [
     "clip_tensor_norm",
     "clip_value",
     "decay",
+    "updater",
     # to find one
     "as_optimizer",
     "by_name",
@@ -60,6 +64,7 @@ __all__ = [
     "Rule",
     "Transform",
     "Update",
+    "Updater",
     "is_zero",
     "rule",
     "transform",

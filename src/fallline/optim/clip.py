@@ -8,7 +8,7 @@ import numpy as np
 
 from fallline.optim.transform import transform
 
-POSITIVE = {"bound": "(0, inf]"}
+POSITIVE = {"bound": "(0, inf)"}
 
 
 @transform("g", limits=POSITIVE)

@@ -42,17 +42,16 @@ def momentum(
 
         v = b v + g;  p -= lr v
 
-    form="sum" with dampening d:  v = b v + (1 - d) g.
-    form="ema":  v = b v + (1 - b) g, an average: lr is then on the scale of sgd's.
-    form="two-gradient":  p -= lr (a g_k + b g_{k-1}); the slot holds the last gradient. a belongs
-    to this form.
-    lr_inside=True:  v holds lr g, so that a change of lr acts on new gradients only.
+    form="sum", dampening=d  v = b v + (1 - d) g
+    form="ema"               v = b v + (1 - b) g, an average: lr is on the scale of sgd's
+    form="two-gradient"      p -= lr (a g_k + b g_{k-1}); the slot holds the last gradient
+    lr_inside=True           v holds lr g: a change of lr acts on new gradients only
 
     Under a constant gradient the velocity tends to -lr g / (1 - b); on a quadratic of curvature h
-    it is stable below lr = 2 (1 + b) / h. With the defaults it is PyTorch's and optax's; with
-    lr_inside=True it is Keras's and scikit-learn's (nesterov off). PyTorch does not dampen its
-    first step, so with dampening it differs from there on and is no exponential average. Polyak
-    1964; Sutskever et al. 2013, eqs. 1 and 2.
+    it is stable below lr = 2 (1 + b) / h. The defaults are PyTorch's and optax's rule;
+    lr_inside=True is Keras's and scikit-learn's. PyTorch does not dampen its first step, so with
+    dampening it differs from there on, and is no exponential average. Polyak 1964; Sutskever et al.
+    2013, eqs. 1 and 2.
 
     >>> import numpy as np
     >>> optimizer = momentum(lr=0.1, b=0.9)

@@ -36,14 +36,13 @@ def nesterov(
 
         v = b v + g;  p -= lr (g + b v)
 
-    form="usual" is this, re-parametrised so that the gradient is taken at p, as in PyTorch, optax
-    and Keras. form="lookahead" is the original: the gradient is taken at p - lr b v, then v = b v +
-    g;  p -= lr v. (Some texts peek ahead with a plus sign; with v as here, the minus is right.) The
-    points where "usual" takes its gradients are those where "lookahead" does, as long as lr and b
-    do not change.
-    lr_inside=True:  v holds lr g, as in Keras and scikit-learn.
+    form="usual"      re-parametrised, so that the gradient is taken at p: PyTorch, optax, Keras
+    form="lookahead"  the original: the gradient is taken at p - lr b v; then v = b v + g;  p -= lr v
+    lr_inside=True    v holds lr g: Keras and scikit-learn
 
-    Nesterov 1983; Sutskever et al. 2013, eqs. 3 and 4; Bengio et al. 2013, eq. 7.
+    Some texts peek ahead with a plus sign; with v as here, the minus is right. The points at which
+    the two forms take gradients are the same as long as lr and b do not change. Nesterov 1983;
+    Sutskever et al. 2013, eqs. 3 and 4; Bengio et al. 2013, eq. 7.
 
     >>> import numpy as np
     >>> optimizer = nesterov(lr=0.1, b=0.9)

@@ -42,15 +42,14 @@ def rmsprop(
 
         v = r v + (1 - r) g^2;  p -= lr g / (sqrt(v) + eps)
 
-    eps sits outside the root, as in PyTorch (whose r is 0.99); eps_place="inside" gives sqrt(v +
-    eps), as Keras and optax have it (r 0.9). v begins at 0 and is not corrected, so the first step
-    is lr / sqrt(1 - r). eps=0 is allowed: 0/0 = 0.
-    centered=True:  a = r a + (1 - r) g, and v - a^2 stands for v (at least 0: rounding could take
-    it below).
-    momentum=b:  u = b u + g / (sqrt(v) + eps);  p -= lr u, as PyTorch (Keras and optax hold lr
-    inside u).
+    eps_place="outside"  as above and in PyTorch (whose r is 0.99)
+    eps_place="inside"   sqrt(v + eps), as in Keras and optax (r 0.9)
+    centered=True        a = r a + (1 - r) g, and v - a^2 stands for v; below 0 it counts as 0
+    momentum=b           u = b u + g / (sqrt(v) + eps);  p -= lr u, as in PyTorch; Keras and optax
+                         hold lr inside u
 
-    Tieleman & Hinton 2012, lecture 6.5; centered: Graves 2013, eqs. 38 to 45.
+    v begins at 0 and is not corrected: the first step is lr / sqrt(1 - r) long. eps=0 is allowed:
+    then 0/0 = 0. Tieleman & Hinton 2012, lecture 6.5; centered: Graves 2013, eqs. 38 to 45.
 
     >>> import numpy as np
     >>> optimizer = rmsprop(lr=0.01, eps=0)

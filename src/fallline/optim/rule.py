@@ -41,15 +41,18 @@ class Rule(Formula):
         self, function: Callable[..., Any], *, at: Callable[..., Any] | None = None, **declared: Any
     ) -> None:
         super().__init__(function, **declared)
-        if at and callable(self.slots):
-            raise TypeError(f"{self.name}: at needs slots that are the same with all options.")
-        self.look = Look(at, self.slots, self.per) if at else None
+        self.look = Look(at, self._names_of_slots(), self.per) if at else None
         for name in self.look.hypers if self.look else ():
             if name not in self.hypers:
                 raise TypeError(
                     f"{self.name}: at names {name!r}, which the formula has not. "
                     f"{nearest(name, self.hypers)}"
                 )
+
+    def _names_of_slots(self) -> list[str]:
+        if callable(self.slots):
+            raise TypeError(f"{self.name}: at needs slots that are the same with all options.")
+        return list(self.slots)
 
     def __call__(self, **hyper: Any) -> Update:
         """The optimizer with these hyperparameters, and defaults for the others.

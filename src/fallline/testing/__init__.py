@@ -1,5 +1,6 @@
 """Checks that ship with the package, for those who add operations, rules or layers of their own."""
 
 from fallline.testing.gradients import check_gradients
+from fallline.testing.rules import check_rule
 
-__all__ = ["check_gradients"]
+__all__ = ["check_gradients", "check_rule"]

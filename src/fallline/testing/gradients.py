@@ -178,15 +178,17 @@ def _differences(f: Function, x: Arrays, v: Arrays) -> Named:
 
 def _complex_step(f: Function, x: Arrays, v: Arrays) -> Named:
     y = f([a + 1e-50j * d for a, d in zip(x, v, strict=True)])
-    return {k: np.imag(a) / 1e-50 for k, a in y.items()}
+    return {k: np.asarray(np.imag(a), np.float64) / 1e-50 for k, a in y.items()}
 
 
 def _gap(a: Any, b: Any, noise: float) -> float:
     """The largest difference, relative to the largest of b and to noise; infinite for nan."""
     if not np.size(b):
         return 0.0
-    gap, size = np.max(np.abs(a - b)), max(float(np.max(np.abs(b))), noise)
-    return float(gap / size) if gap else 0.0 if gap == 0 else np.inf
+    gap, size = float(np.max(np.abs(a - b))), max(float(np.max(np.abs(b))), noise)
+    if gap == 0:
+        return 0.0
+    return gap / size if size > 0 and gap == gap else np.inf
 
 
 def _shown(at: tuple[int, ...]) -> str:

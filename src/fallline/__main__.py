@@ -1,0 +1,6 @@
+"""`python -m fallline` is the command `fallline`."""
+
+from fallline.cli import main
+
+if __name__ == "__main__":
+    main()
