@@ -1,10 +1,10 @@
 """Fallline: train neural networks by gradients, and compare and see the optimizers that do it.
 
-    fl.grad(f)(w)                   derivatives of functions of NumPy arrays: grad, vjp, jvp, jacobian, hessian, hvp
-    fl.trace(f, w)                  the graph of an expression
-    fl.compile(f)(w)                fused kernels for it
-    fl.fit(net, (X, y))             training; fl.nn, fl.optim, fl.data
-    fl.compare("digits")            a fair comparison of optimizers
+fl.grad(f)(w)                   derivatives of functions of NumPy arrays: grad, vjp, jvp, jacobian, hessian, hvp
+fl.trace(f, w)                  the graph of an expression
+fl.compile(f)(w)                fused kernels for it
+fl.fit(net, (X, y))             training; fl.nn, fl.optim, fl.data
+fl.compare("digits")            a fair comparison of optimizers
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def test_equals_eager(name, dtype):
         assert np.asarray(y).dtype == np.asarray(e).dtype
         # sums are in another order, and exp and the like differ in the last places
         tolerance = 1e-12 if np.asarray(e).dtype == np.float64 else 2e-5
-        np.testing.assert_allclose(y, e, rtol=tolerance, atol=tolerance * (1 + np.max(np.abs(e), initial=0)))
+        np.testing.assert_allclose(
+            y, e, rtol=tolerance, atol=tolerance * (1 + np.max(np.abs(e), initial=0))
+        )
 
 
 def test_exact_operations_have_numpys_bits():
@@ -125,7 +127,18 @@ def test_exact_operations_have_numpys_bits():
 def test_non_finite_values_go_where_numpy_puts_them(bad):
     x = A.copy()
     x[1, 2] = bad
-    functions = [np.tanh, np.exp, lambda x: np.maximum(x, 0), ops.relu, np.sum, lambda x: np.max(x, axis=1), lambda x: x @ x.T, softmax, lambda x: x - x, lambda x: 1 / (x * 0)]
+    functions = [
+        np.tanh,
+        np.exp,
+        lambda x: np.maximum(x, 0),
+        ops.relu,
+        np.sum,
+        lambda x: np.max(x, axis=1),
+        lambda x: x @ x.T,
+        softmax,
+        lambda x: x - x,
+        lambda x: 1 / (x * 0),
+    ]
     with np.errstate(all="ignore"):
         for f in functions:
             np.testing.assert_allclose(fl.compile(f)(x), f(x), rtol=1e-12)
@@ -179,7 +192,9 @@ def test_static_arguments_and_shapes_get_plans_of_their_own():
     g = fl.compile(lambda x: x * 2)
     assert g(A).shape == (4, 5) and g(A[:2]).shape == (2, 5)
     # one kernel serves both shapes
-    assert [x.text for x in g.plan(A).lowered.launches] == [x.text for x in g.plan(A[:2]).lowered.launches]
+    assert [x.text for x in g.plan(A).lowered.launches] == [
+        x.text for x in g.plan(A[:2]).lowered.launches
+    ]
 
 
 def test_trees_in_and_out():
@@ -234,7 +249,9 @@ def test_run_into_given_arrays_allocates_nothing():
     plan.run(x, out=out)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 10_000  # Python's own small objects, no array (the smallest buffer has 480,000 bytes)
+    assert (
+        peak < 10_000
+    )  # Python's own small objects, no array (the smallest buffer has 480,000 bytes)
     np.testing.assert_allclose(out[0], np.tanh(x) @ x.T, rtol=1e-10)
 
 
@@ -259,25 +276,63 @@ def test_concurrent_calls_have_separate_workspaces():
 
 def test_explain_names_kernels_buffers_and_sources():
     text = fl.compile(lambda x, w: softmax(x @ w)).explain(A, B)
-    for part in ("matmul(x, w)", "launches", "flop", "workspace", "from launch", "for i0 in range(n0):", "exp("):
+    for part in (
+        "matmul(x, w)",
+        "launches",
+        "flop",
+        "workspace",
+        "from launch",
+        "for i0 in range(n0):",
+        "exp(",
+    ):
         assert part in text
 
 
 def test_random_graphs():
     """Chains of random operations, compiled and eager, agree."""
-    unary = [np.tanh, np.sin, lambda x: np.sum(x, axis=0, keepdims=True) + 0 * x, lambda x: np.max(x, axis=1, keepdims=True) - x, lambda x: x[::-1], lambda x: x.T.copy().T if isinstance(x, np.ndarray) else x, softmax, lambda x: x * np.mean(x), lambda x: np.roll(x, 1, axis=0), lambda x: np.where(x > 0, x, 0.1 * x)]
-    binary = [np.add, np.multiply, np.maximum, lambda a, b: a @ b.T @ b * 0.1, lambda a, b: np.concatenate([a[:3], b[3:]])]
+    unary = [
+        np.tanh,
+        np.sin,
+        lambda x: np.sum(x, axis=0, keepdims=True) + 0 * x,
+        lambda x: np.max(x, axis=1, keepdims=True) - x,
+        lambda x: x[::-1],
+        lambda x: x.T.copy().T if isinstance(x, np.ndarray) else x,
+        softmax,
+        lambda x: x * np.mean(x),
+        lambda x: np.roll(x, 1, axis=0),
+        lambda x: np.where(x > 0, x, 0.1 * x),
+    ]
+    binary = [
+        np.add,
+        np.multiply,
+        np.maximum,
+        lambda a, b: a @ b.T @ b * 0.1,
+        lambda a, b: np.concatenate([a[:3], b[3:]]),
+    ]
     for seed in range(25):
         plan = np.random.default_rng(seed)
-        steps = [(plan.integers(0, len(unary)), plan.integers(0, len(binary)), plan.integers(0, 3)) for _ in range(8)]
+        steps = [
+            (plan.integers(0, len(unary)), plan.integers(0, len(binary)), plan.integers(0, 3))
+            for _ in range(8)
+        ]
 
         def f(x, y, steps=steps):
             values = [x, y]
             for u, b, back in steps:
-                values.append(binary[b](unary[u](values[-1]), values[-1 - min(back, len(values) - 1)]))
+                values.append(
+                    binary[b](unary[u](values[-1]), values[-1 - min(back, len(values) - 1)])
+                )
                 values[-1] = values[-1] / (1 + np.max(np.abs(values[-1])))
             return values[-1], np.sum(values[-2]), values[2]
 
         x, y = plan.standard_normal((2, 7, 6))
         for e, c in zip(f(x, y), fl.compile(f)(x, y), strict=True):
             np.testing.assert_allclose(c, e, rtol=1e-9, atol=1e-11, err_msg=f"seed {seed}")
+
+
+def test_numbers_stay_weak_when_they_are_fed_back():
+    f = fl.compile(lambda x, a: (x * a, a * 0.5))
+    x, a = V.astype(np.float32), 0.5
+    for _ in range(3):
+        x, a = f(x, a)
+    assert x.dtype == np.float32 and a.__class__ is float

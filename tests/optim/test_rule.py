@@ -185,6 +185,16 @@ def test_numpy_numbers_become_python_numbers():
     assert new.dtype == np.float32
 
 
+def test_steps_may_be_counted_by_numpy():
+    optimizer = optim.adam()
+    p = np.ones(2, np.float32)
+    state = optimizer.init(p)
+    hyper = {name: np.float64(x) for name, x in optimizer.hyper(1).items()}
+    new, _ = optimizer.update(p, p, state, t=np.int64(1), hyper=hyper)
+    assert new.dtype == np.float32
+    np.testing.assert_array_equal(new, optimizer.update(p, p, state, t=1)[0])
+
+
 def test_starts_of_slots():
     @optim.rule(slots={"z": lambda p: p, "s": "begin", "c": 2.0}, scalars={"k": 1})
     def many(g, p, z, s, c, k, *, lr=0.1, begin=0.25):

@@ -53,7 +53,15 @@ def test_steps_are_those_of_the_textbook(batch_size):
     X, y = small()
     net = nn.mlp([6, 8, 5, 3], seed=3, dtype=np.float64)
     expected, weights = naive_adam(net, X, y, 3, batch_size, seed=5)
-    history = fl.fit(net, (X, y), optimizer=optim.adam(lr=1e-2), epochs=3, batch_size=batch_size, seed=5, progress=False)
+    history = fl.fit(
+        net,
+        (X, y),
+        optimizer=optim.adam(lr=1e-2),
+        epochs=3,
+        batch_size=batch_size,
+        seed=5,
+        progress=False,
+    )
     np.testing.assert_allclose(history.loss, expected, rtol=1e-9)
     for (_, found), w in zip(net.named_parameters(), weights, strict=True):
         np.testing.assert_allclose(found, w, rtol=1e-6, atol=1e-9)
@@ -109,7 +117,9 @@ def test_same_seed_same_bits_on_any_number_of_threads():
     for loss, params in found[1:]:
         assert np.array_equal(loss, found[0][0]) and np.array_equal(params, found[0][1])
     other = nn.mlp([64, 100, 10], dropout=0.2, seed=0)
-    assert not np.array_equal(fl.fit(other, DIGITS.train, epochs=2, seed=5, progress=False).loss, found[0][0])
+    assert not np.array_equal(
+        fl.fit(other, DIGITS.train, epochs=2, seed=5, progress=False).loss, found[0][0]
+    )
 
 
 def test_learns_digits():
@@ -126,16 +136,33 @@ def test_history():
     history = fl.fit(net, (X, y), epochs=3, batch_size=32, validation=(X, y), progress=False)
     assert history.steps == 12 and [r["step"] for r in history.epochs] == [4, 8, 12]
     sizes = [32, 32, 32, 4]
-    np.testing.assert_allclose(history.column("loss")[0], np.average(history.loss[:4], weights=sizes), rtol=1e-6)
-    assert set(history.epochs[0]) == {"epoch", "step", "loss", "seconds", "lr", "val_loss", "val_accuracy"}
+    np.testing.assert_allclose(
+        history.column("loss")[0], np.average(history.loss[:4], weights=sizes), rtol=1e-6
+    )
+    assert set(history.epochs[0]) == {
+        "epoch",
+        "step",
+        "loss",
+        "seconds",
+        "lr",
+        "val_loss",
+        "val_accuracy",
+    }
     z = net(X)
-    np.testing.assert_allclose(history.epochs[-1]["val_loss"], ops.loss.cross_entropy(z, y).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        history.epochs[-1]["val_loss"], ops.loss.cross_entropy(z, y).mean(), rtol=1e-5
+    )
     assert history.epochs[-1]["val_accuracy"] == (z.argmax(1) == y).mean()
 
 
 def test_drop_last_and_replacement():
     X, y = small(100)
-    assert fl.fit(nn.mlp([6, 3]), (X, y), epochs=2, batch_size=32, drop_last=True, progress=False).steps == 6
+    assert (
+        fl.fit(
+            nn.mlp([6, 3]), (X, y), epochs=2, batch_size=32, drop_last=True, progress=False
+        ).steps
+        == 6
+    )
     a = fl.fit(nn.mlp([6, 3], seed=0), (X, y), epochs=2, replacement=True, progress=False)
     b = fl.fit(nn.mlp([6, 3], seed=0), (X, y), epochs=2, progress=False)
     assert not np.array_equal(a.loss, b.loss)
@@ -147,8 +174,18 @@ def test_weights_of_examples_and_classes():
     weight = np.ones(60)
     weight[:20] = 2
     a, b = nn.mlp([6, 3], seed=0), nn.mlp([6, 3], seed=0)
-    one = fl.fit(a, (X, y), optimizer=optim.sgd(lr=0.08), epochs=5, batch_size=None, sample_weight=weight, progress=False)
-    two = fl.fit(b, twice, optimizer=optim.sgd(lr=0.08 * 80 / 60), epochs=5, batch_size=None, progress=False)
+    one = fl.fit(
+        a,
+        (X, y),
+        optimizer=optim.sgd(lr=0.08),
+        epochs=5,
+        batch_size=None,
+        sample_weight=weight,
+        progress=False,
+    )
+    two = fl.fit(
+        b, twice, optimizer=optim.sgd(lr=0.08 * 80 / 60), epochs=5, batch_size=None, progress=False
+    )
     np.testing.assert_allclose(one.loss, two.loss * 80 / 60, rtol=1e-5)
     np.testing.assert_allclose(a.gather(), b.gather(), rtol=1e-4, atol=1e-6)
     counts = np.bincount(y)
@@ -170,10 +207,19 @@ def test_penalties():
         (train.elastic_net(2.0, 0.25), 2 / 50 * (0.25 * np.abs(W).sum() + 0.75 / 2 * (W**2).sum())),
         (train.l2(2.0, count="one"), (W**2).sum()),
     ]:
-        loss = fl.fit(net.copy(), (X, y), epochs=1, batch_size=None, penalty=penalty, progress=False).loss[0]
+        loss = fl.fit(
+            net.copy(), (X, y), epochs=1, batch_size=None, penalty=penalty, progress=False
+        ).loss[0]
         np.testing.assert_allclose(loss - base, expected, rtol=1e-4)
     bounded = net.copy()
-    fl.fit(bounded, (X, y), epochs=3, optimizer=optim.sgd(lr=0.5), penalty=train.max_norm(0.7), progress=False)
+    fl.fit(
+        bounded,
+        (X, y),
+        epochs=3,
+        optimizer=optim.sgd(lr=0.5),
+        penalty=train.max_norm(0.7),
+        progress=False,
+    )
     assert np.linalg.norm(bounded[0].W, axis=0).max() <= 0.7 * (1 + 1e-6)
 
 
@@ -192,7 +238,15 @@ def test_every_loss_trains(loss):
     classes = loss == "cross_entropy"
     target = y if classes else (y > 0).astype(np.float32)
     net = nn.mlp([6, 16, 3 if classes else 1], seed=0)
-    history = fl.fit(net, (X, target), loss=loss, epochs=30, optimizer=optim.adam(lr=1e-2), validation=(X, target), progress=False)
+    history = fl.fit(
+        net,
+        (X, target),
+        loss=loss,
+        epochs=30,
+        optimizer=optim.adam(lr=1e-2),
+        validation=(X, target),
+        progress=False,
+    )
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"] - 0.05
     assert net.link == ops.loss.link_of(loss)
 
@@ -208,7 +262,13 @@ def test_a_loss_and_a_network_of_ones_own():
             return self.last(np.sin(self.first(x, ctx=ctx)) * self.scale, ctx=ctx)
 
     X, y = small(80)
-    history = fl.fit(Net(), (X, y.astype(np.float32)), loss=lambda z, t: np.abs(z[:, 0] - t) ** 1.5, epochs=20, progress=False)
+    history = fl.fit(
+        Net(),
+        (X, y.astype(np.float32)),
+        loss=lambda z, t: np.abs(z[:, 0] - t) ** 1.5,
+        epochs=20,
+        progress=False,
+    )
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
 
 
@@ -218,15 +278,27 @@ def test_uint8_images_are_cast_in_the_step():
     y = (X[:, 0] > 128).astype(int)
     a, b = nn.mlp([10, 2], seed=0), nn.mlp([10, 2], seed=0)
     one = fl.fit(a, (X, y), epochs=2, optimizer=optim.sgd(lr=1e-6), progress=False)
-    two = fl.fit(b, (X.astype(np.float32), y), epochs=2, optimizer=optim.sgd(lr=1e-6), progress=False)
+    two = fl.fit(
+        b, (X.astype(np.float32), y), epochs=2, optimizer=optim.sgd(lr=1e-6), progress=False
+    )
     assert np.array_equal(one.loss, two.loss)
 
 
 def test_divergence_names_step_and_cause_and_keeps_parameters():
     X, y = small(64)
     net = nn.mlp([6, 1], seed=0)
-    with pytest.raises(fl.DivergedError, match=r"became (nan|infinite) at step \d+ \(epoch \d+\): .* A smaller lr \(now 3\) or clip_norm") as caught:
-        fl.fit(net, (X, y * 1.0), loss="squared_error", optimizer=optim.sgd(lr=3.0), epochs=200, progress=False)
+    with pytest.raises(
+        fl.DivergedError,
+        match=r"became (nan|infinite) at step \d+ \(epoch \d+\): .* A smaller lr \(now 3\) or clip_norm",
+    ) as caught:
+        fl.fit(
+            net,
+            (X, y * 1.0),
+            loss="squared_error",
+            optimizer=optim.sgd(lr=3.0),
+            epochs=200,
+            progress=False,
+        )
     error = caught.value
     assert error.history.steps == error.step - 1
     assert np.isfinite(error.history.loss).all()
@@ -258,7 +330,9 @@ def test_callbacks_see_every_epoch_or_step_and_may_stop():
             seen.append((trainer.t, history.steps))
             return trainer.t >= 8
 
-    history = fl.fit(nn.mlp([6, 3]), (X, y), epochs=100, batch_size=8, callbacks=[Every()], progress=False)
+    history = fl.fit(
+        nn.mlp([6, 3]), (X, y), epochs=100, batch_size=8, callbacks=[Every()], progress=False
+    )
     assert seen == [(3, 3), (6, 6), (8, 8)]
     assert history.stopped == "callback"
 
@@ -269,7 +343,13 @@ def test_schedules_reach_the_step():
     a, b = nn.mlp([6, 3], seed=0, dtype=np.float64), nn.mlp([6, 3], seed=0, dtype=np.float64)
     fl.fit(a, (X, y), optimizer=optim.sgd(lr=rates), epochs=3, batch_size=None, progress=False)
     for t in (1, 2, 3):
-        trainer = train.Trainer(b, (X.astype(np.float64), y), loss=ops.loss.cross_entropy, optimizer=optim.sgd(lr=0.1 / t), batch_size=None)
+        trainer = train.Trainer(
+            b,
+            (X.astype(np.float64), y),
+            loss=ops.loss.cross_entropy,
+            optimizer=optim.sgd(lr=0.1 / t),
+            batch_size=None,
+        )
         trainer.epoch = t - 1
         trainer.steps(1)
     np.testing.assert_allclose(a.gather(), b.gather(), rtol=1e-10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import sys
 import traceback
@@ -15,15 +14,17 @@ from typing import Any
 import click
 
 from fallline.cli import terminal
-from fallline.cli.command import DEBUG, Formatter
+from fallline.cli.command import DEBUG, Context, write_examples
 from fallline.cli.errors import Failure, explained, unknown
 
-COMMANDS = ("compare", "train", "optimizers", "report")  # the modules of that name
-INTERRUPTED = 130  # as shells count a Ctrl-C
+COMMANDS = ("compare", "train", "optimizers", "report")  # each is a module beside this one
+INTERRUPTED = 130  # as shells report a Ctrl-C
 
 
 class App(click.Group):
     """The group of commands; a module is imported when its command is asked for."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -41,10 +42,13 @@ class App(click.Group):
             raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
         return super().resolve_command(ctx, args)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self.epilog, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             found = super().invoke(ctx)
-            sys.stdout.flush()  # here, so that a closed pipe is noticed while click looks on
+            sys.stdout.flush()  # here, where click looks on: the pipe may be closed
             return found
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
@@ -55,22 +59,14 @@ class App(click.Group):
                 raise
             raise Failure(error) from error
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
         """Run and exit: 0 done, 1 an error, 2 a wrong command line, 130 interrupted."""
-        extra.setdefault("color", terminal.colour())
+        extra = {**extra, "color": terminal.colour(), "standalone_mode": False}
         with _plain_warnings():
             try:
-                status = super().main(
-                    args, self.name, complete_var, False, windows_expand_args, **extra
-                )
+                status = super().main(args, self.name, **extra)
             except click.ClickException as error:
                 terminal.complain(explained(error))
                 status = error.exit_code
@@ -82,7 +78,7 @@ class App(click.Group):
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """The library's warnings as sentences: who types a command has no use for a line of code."""
+    """The library's warnings as sentences, without the line of code that they come from."""
     usual = warnings.showwarning
 
     def show(message: Any, category: Any, filename: str, lineno: int, *more: Any) -> None:
@@ -99,30 +95,16 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    if asked and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
 
-        try:
-            found = version("fallline")
-        except PackageNotFoundError:
-            found = "(not installed)"
-        click.echo(f"fallline {found}, Python {platform.python_version()}")
-        ctx.exit()
-
-
-class _Context(click.Context):
-    formatter_class = Formatter
-
-
-App.context_class = _Context
-
-EXAMPLES = """
-\b
-fallline compare digits
-fallline compare mnist --out out/mnist
-fallline train digits --optimizer momentum --lr 0.1
-fallline optimizers adam
-"""
+    try:
+        found = version("fallline")
+    except PackageNotFoundError:
+        found = "(not installed)"
+    click.echo(f"fallline {found}, Python {platform.python_version()}")
+    ctx.exit()
 
 
 @click.group(
@@ -132,7 +114,17 @@ fallline optimizers adam
     subcommand_metavar="COMMAND ...",
     options_metavar="",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXAMPLES,
+    epilog="""
+    fallline compare digits --out out/digits
+    fallline train mnist --optimizer momentum --lr 0.1 --save net.safetensors
+    fallline optimizers adam
+    """,
+)
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="FALLLINE_DEBUG",
+    help="Show the traceback of an error; so does FALLLINE_DEBUG=1.",
 )
 @click.option(
     "--version",
@@ -140,13 +132,7 @@ fallline optimizers adam
     is_eager=True,
     expose_value=False,
     callback=_version,
-    help="Show the version and exit.",
-)
-@click.option(
-    "--debug",
-    is_flag=True,
-    envvar="FALLLINE_DEBUG",
-    help="Show the traceback of an error; so does FALLLINE_DEBUG=1.",
+    help="Show the version.",
 )
 @click.pass_context
 def main(ctx: click.Context, debug: bool) -> None:

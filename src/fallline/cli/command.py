@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-DEBUG = "fallline.debug"
+DEBUG = "fallline.debug"  # the key in a context's meta
 
 
 class Formatter(click.HelpFormatter):
@@ -19,20 +19,36 @@ class Formatter(click.HelpFormatter):
         super().write_usage(click.style(prog, bold=True), args, prefix)
 
 
+class Context(click.Context):
+    """Makes help with our formatter."""
+
+    formatter_class = Formatter
+
+
 class Command(click.Command):
-    """A command that also takes `--debug`, wherever it is written."""
+    """A command that also takes `--debug`, wherever on the line it is written.
+
+    Its epilog holds examples, one to a line.
+    """
+
+    context_class = Context
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, hidden=True)
+        debug = click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_debug, hidden=True
         )
+        self.params.append(debug)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The epilog holds examples."""
-        if self.epilog:
-            with formatter.section("Examples"):
-                formatter.write_text(self.epilog)
+        write_examples(self.epilog, formatter)
+
+
+def write_examples(epilog: str | None, formatter: click.HelpFormatter) -> None:
+    """The examples at the end of a help text, as they are."""
+    with formatter.section("Examples"):
+        for line in (epilog or "").strip().splitlines():
+            formatter.write(f"{'':>{formatter.current_indent}}{line.strip()}\n")
 
 
 def _debug(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -32,16 +32,20 @@ class Compiled:
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        leaves, structure = tree.flatten(list(args))
-        if any(leaf.__class__ is Tracer for leaf in leaves):
-            return self.function(*args, **static)
+        leaves, structure = tree.flatten(args)
+        for leaf in leaves:
+            if leaf.__class__ is Tracer:
+                return self.function(*args, **static)
         plan, values = self._plan(leaves, structure, args, static)
         results = plan.run(*values)
-        return tree.unflatten(plan.graph.out_structure, [y if y.__class__ is np.ndarray and y.ndim else y[()] for y in results])
+        for i, y in enumerate(results):
+            if not y.shape:  # what is computed from numbers alone stays a Python number: weak
+                results[i] = y.item() if plan.graph.outputs[i].spec.weak else y[()]
+        return tree.unflatten(plan.graph.out_structure, results)
 
     def plan(self, *args: Any, **static: Any) -> Plan:
         """The plan for arguments like these (arrays or specs)."""
-        leaves, structure = tree.flatten(list(args))
+        leaves, structure = tree.flatten(args)
         return self._plan(leaves, structure, args, static)[0]
 
     def graph(self, *args: Any, **static: Any) -> Graph:
@@ -52,19 +56,21 @@ class Compiled:
         """What the plan for arguments like these does: `Plan.explain`."""
         return self.plan(*args, **static).explain()
 
-    def _plan(self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[Plan, list[Any]]:
-        key: list[Any] = [structure, tuple(sorted(static.items()))]
+    def _plan(
+        self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]
+    ) -> tuple[Plan, list[Any]]:
+        key: list[Any] = [structure, *sorted(static.items())] if static else [structure]
         values = []
         for leaf in leaves:
             kind = leaf.__class__
             if kind is np.ndarray:
-                key.append((leaf.shape, leaf.dtype))
+                key += (leaf.shape, leaf.dtype)
                 values.append(leaf)
             elif is_static(leaf):
-                key.append(("static", leaf))
+                key += ("static", kind, leaf)
             else:
                 spec = spec_of(leaf)
-                key.append((spec.shape, spec.dtype, spec.weak))
+                key.append(spec)
                 values.append(leaf if kind in (float, int, Spec) else np.asarray(leaf))
         frozen = tuple(key)
         plan = self._plans.get(frozen)
@@ -78,7 +84,9 @@ class Compiled:
     def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:
         for name, value in static.items():
             if not is_static(value):
-                raise TypeError(f"{self.__name__}: keyword arguments of a compiled function are static (bools, strings, None); got {name}={type(value).__name__}. Pass it by position.")
+                raise TypeError(
+                    f"{self.__name__}: keyword arguments of a compiled function are static (bools, strings, None); got {name}={type(value).__name__}. Pass it by position."
+                )
         f = self.function
         graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
         graph.name = getattr(f, "__name__", "function")

@@ -42,7 +42,12 @@ class Region:
 
 def is_fusible(node: Node) -> bool:
     """Whether a node is computed in a loop that can be shared."""
-    return node.op is not None and not node.spec.weak and node.op.kind in ("elementwise", "reduce") and node.op.kernel is not None
+    return (
+        node.op is not None
+        and not node.spec.weak
+        and node.op.kind in ("elementwise", "reduce")
+        and node.op.kernel is not None
+    )
 
 
 def plain_source(node: Node) -> Node:
@@ -67,7 +72,9 @@ def axes_map(node: Node, source: Node) -> list[int | None]:
     shape, under = node.spec.shape, node.args[0].spec.shape
     if node.op.name == "broadcast_to":  # type: ignore[union-attr]
         lead = len(shape) - len(under)
-        return [None] * lead + [inner[i] if under[i] == n else None for i, n in enumerate(shape[lead:])]
+        return [None] * lead + [
+            inner[i] if under[i] == n else None for i, n in enumerate(shape[lead:])
+        ]
     long = iter(i for i, n in enumerate(under) if n != 1)
     return [None if n == 1 else inner[next(long)] for n in shape]
 
@@ -107,7 +114,13 @@ class _Fuser:
     def _try(self, a: Region, b: Region) -> bool:
         """Join region b, which uses a, to it, if the two fit and nothing lies between them."""
         joined = _joined(a, b)
-        if joined is None or len(joined.nodes) > MOST_NODES or not self._uses_fit(joined) or self._leads_outside(a, b) or self._leads_outside(b, a):
+        if (
+            joined is None
+            or len(joined.nodes) > MOST_NODES
+            or not self._uses_fit(joined)
+            or self._leads_outside(a, b)
+            or self._leads_outside(b, a)
+        ):
             return False
         for node in joined.nodes:
             self.region[id(node)] = joined
@@ -153,11 +166,16 @@ class _Fuser:
         for group in by_space.values():
             while len(group) > 1:
                 first, *others = group
-                partner = next((o for o in others if _reads(first) & _reads(o) and self._try(first, o)), None)
+                partner = next(
+                    (o for o in others if _reads(first) & _reads(o) and self._try(first, o)), None
+                )
                 if partner is None:
                     group = others
                 else:
-                    group = [self.region[id(first.nodes[0])], *[o for o in others if o is not partner]]
+                    group = [
+                        self.region[id(first.nodes[0])],
+                        *[o for o in others if o is not partner],
+                    ]
 
 
 def _alone(node: Node) -> Region:
@@ -189,14 +207,20 @@ def _joined(a: Region, b: Region) -> Region | None:
             return Region(a.space, a.form, a.first, a.last, nodes)
         return None
     for rows, other in ((a, b), (b, a)):
-        if rows.form == "rows" and other.form == "map" and all(_is_row_shape(rows, n) for n in other.nodes):
+        if (
+            rows.form == "rows"
+            and other.form == "map"
+            and all(_is_row_shape(rows, n) for n in other.nodes)
+        ):
             return Region(rows.space, rows.form, rows.first, rows.last, nodes)
     return None
 
 
 def _is_row_shape(rows: Region, node: Node) -> bool:
     shape = node.spec.shape
-    return shape[: rows.first] == rows.space[: rows.first] and all(n == 1 for n in shape[rows.first :])
+    return shape[: rows.first] == rows.space[: rows.first] and all(
+        n == 1 for n in shape[rows.first :]
+    )
 
 
 def _aligned(region: Region, node: Node, arg: Node, source: Node) -> bool:
@@ -207,7 +231,9 @@ def _aligned(region: Region, node: Node, arg: Node, source: Node) -> bool:
     if node.op.kind == "reduce":  # type: ignore[union-attr]
         offset = 0
     else:  # a row's value lies along the first axes of the space, others along the last
-        offset = (node.spec.ndim if region.is_row_value(node) else len(region.space)) - arg.spec.ndim
+        offset = (
+            node.spec.ndim if region.is_row_value(node) else len(region.space)
+        ) - arg.spec.ndim
     reached = {axis + offset: at for axis, at in enumerate(along)}
     wanted = range(region.first if region.is_row_value(source) else len(region.space))
     return all(region.space[d] == 1 or reached.get(d) == d for d in wanted)
@@ -216,7 +242,12 @@ def _aligned(region: Region, node: Node, arg: Node, source: Node) -> bool:
 def _reads(region: Region) -> set[int]:
     """The arrays that a region reads, as ids of their sources."""
     inside = {id(n) for n in region.nodes}
-    return {id(s) for n in region.nodes for a in n.args if (s := plain_source(a)).spec.shape == region.space and id(s) not in inside}
+    return {
+        id(s)
+        for n in region.nodes
+        for a in n.args
+        if (s := plain_source(a)).spec.shape == region.space and id(s) not in inside
+    }
 
 
 def members(regions: Sequence[Region]) -> dict[int, Region]:
@@ -224,7 +255,9 @@ def members(regions: Sequence[Region]) -> dict[int, Region]:
     return {id(n): r for r in regions for n in r.nodes}
 
 
-def external_uses(region: Region, users: dict[int, list[Node]], outputs: Iterable[Node]) -> Iterator[Node]:
+def external_uses(
+    region: Region, users: dict[int, list[Node]], outputs: Iterable[Node]
+) -> Iterator[Node]:
     """The nodes of a region that something outside it uses."""
     inside = {id(n) for n in region.nodes}
     kept = {id(o) for o in outputs}

@@ -73,15 +73,31 @@ def loop_types(node: Node) -> list[np.dtype[Any]]:
     out = node.spec.dtype
     function = node.op.eval  # type: ignore[union-attr]
     if isinstance(function, np.ufunc):
-        kinds = [{"i": int, "f": float}.get(a.spec.dtype.kind, a.spec.dtype) if a.spec.weak else a.spec.dtype for a in node.args]
+        kinds = [
+            {"i": int, "f": float}.get(a.spec.dtype.kind, a.spec.dtype)
+            if a.spec.weak
+            else a.spec.dtype
+            for a in node.args
+        ]
         return list(function.resolve_dtypes((*kinds, None))[: len(node.args)])
-    return [a.spec.dtype if (a.spec.dtype.kind == "b") != (out.kind == "b") or node.op.name == "astype" else out for a in node.args]  # type: ignore[union-attr]
+    return [
+        a.spec.dtype
+        if (a.spec.dtype.kind == "b") != (out.kind == "b") or node.op.name == "astype"
+        else out
+        for a in node.args
+    ]  # type: ignore[union-attr]
 
 
 class RegionWriter:
     """Writes the kernel of a region, given the layouts of what it reads and which of its values must be stored where."""
 
-    def __init__(self, region: Region, layout_of: Callable[[Node], Layout], stored: dict[int, Layout], donors: dict[int, Node]) -> None:
+    def __init__(
+        self,
+        region: Region,
+        layout_of: Callable[[Node], Layout],
+        stored: dict[int, Layout],
+        donors: dict[int, Node],
+    ) -> None:
         self.region = region
         self.layout_of = layout_of
         self.stored = dict(stored)
@@ -115,7 +131,12 @@ class RegionWriter:
         self._collect()
         self.loops, self.order = self._loops()
         self._name()
-        body = {"map": self._map, "rows": self._rows, "columns": self._columns, "total": self._total}[region.form]()
+        body = {
+            "map": self._map,
+            "rows": self._rows,
+            "columns": self._columns,
+            "total": self._total,
+        }[region.form]()
         parameters: list[tuple[Any, ...]] = [("size", i) for i in range(len(self.loops))]
         heading = [f'n{i}: "int"' for i in range(len(self.loops))]
         operands = self._operands()
@@ -211,7 +232,10 @@ class RegionWriter:
         """The loops, outermost first: axes of the space, neighbours joined where every operand allows it."""
         r = self.region
         every = [*self.reads.values(), *self.writes.values()]
-        parts = {"map": [("outer", range(len(r.space)))], "total": [("reduced", range(len(r.space)))]}.get(r.form) or [
+        parts = {
+            "map": [("outer", range(len(r.space)))],
+            "total": [("reduced", range(len(r.space)))],
+        }.get(r.form) or [
             ("outer", range(r.first)),
             ("reduced", range(r.first, r.last)),
             ("inner", range(r.last, len(r.space))),
@@ -223,13 +247,17 @@ class RegionWriter:
             for d in axes:
                 if r.space[d] == 1:
                     continue
-                if len(loops) > start and all(o.strides[order[-1][-1]] == o.strides[d] * r.space[d] for o in every):
+                if len(loops) > start and all(
+                    o.strides[order[-1][-1]] == o.strides[d] * r.space[d] for o in every
+                ):
                     loops[-1].size *= r.space[d]
                     order[-1].append(d)
                 else:
                     loops.append(Loop(r.space[d], part))
                     order.append([d])
-            if len(loops) == start and (part == "reduced" or (part == "inner" and r.form == "columns") or r.form == "map"):
+            if len(loops) == start and (
+                part == "reduced" or (part == "inner" and r.form == "columns") or r.form == "map"
+            ):
                 loops.append(Loop(1, part))
                 order.append([])
         return loops, order
@@ -241,7 +269,9 @@ class RegionWriter:
 
     def _innermost(self, o: Operand) -> int:
         """The loop along which the operand is read element by element."""
-        if self.region.form == "rows" and all(o.strides[d] == 0 for d in range(self.region.first, len(self.region.space))):
+        if self.region.form == "rows" and all(
+            o.strides[d] == 0 for d in range(self.region.first, len(self.region.space))
+        ):
             return -1  # one value per row
         return len(self.loops) - 1
 
@@ -259,14 +289,23 @@ class RegionWriter:
 
     def _varies(self, o: Operand, loop: int) -> bool:
         """Outer strides are arguments even where they are 0, so that fewer kernels serve more shapes; a row value has none inside."""
-        if o.written and self.region.form == "columns" and self.loops[loop].part == "reduced" and self._is_accumulator(o):
+        if (
+            o.written
+            and self.region.form == "columns"
+            and self.loops[loop].part == "reduced"
+            and self._is_accumulator(o)
+        ):
             return False
         if self._innermost(o) == -1:
             return self.loops[loop].part == "outer"
         return True
 
     def _is_accumulator(self, o: Operand) -> bool:
-        return any(w is o and n.op.kind == "reduce" for n in self.region.nodes if (w := self.writes.get(id(n))) is not None)  # type: ignore[union-attr]
+        return any(
+            w is o and n.op.kind == "reduce"
+            for n in self.region.nodes
+            if (w := self.writes.get(id(n))) is not None
+        )  # type: ignore[union-attr]
 
     def _element(self, o: Operand) -> str:
         """The expression of an operand's element, `x0[i0 * x0_0 + i1]`."""
@@ -319,7 +358,11 @@ class RegionWriter:
     def _loaded(self, node: Node, values: dict[Any, str], lines: list[str]) -> None:
         """Load what the node reads and is not loaded yet."""
         for arg in node.args:
-            if id(plain_source(arg)) in self.members or arg.spec.weak or (arg.is_constant and arg.spec.size == 1):
+            if (
+                id(plain_source(arg)) in self.members
+                or arg.spec.weak
+                or (arg.is_constant and arg.spec.size == 1)
+            ):
                 continue
             layout = self.layout_of(arg)
             key = (id(layout.root), layout.offset, self._strides(node, arg, layout))
@@ -358,7 +401,9 @@ class RegionWriter:
         for node in self.region.nodes:
             if node.op.kind == "elementwise":  # type: ignore[union-attr]
                 self._computed(node, values, lines)
-        for node in self.region.nodes:  # written last, where a buffer may be read under another name before
+        for node in (
+            self.region.nodes
+        ):  # written last, where a buffer may be read under another name before
             if node.op.kind == "elementwise":  # type: ignore[union-attr]
                 self._store(node, values, lines)
         return lines
@@ -402,7 +447,11 @@ class RegionWriter:
         lines: list[str] = []
         for level in range(max(self.level.values(), default=0) + 1):
             for node in r.nodes:  # what is known of the row so far
-                if self.level[id(node)] == level and r.is_row_value(node) and node.op.kind == "elementwise":  # type: ignore[union-attr]
+                if (
+                    self.level[id(node)] == level
+                    and r.is_row_value(node)
+                    and node.op.kind == "elementwise"
+                ):  # type: ignore[union-attr]
                     self._computed(node, row_values, lines)
                     self._store(node, row_values, lines)
             before, body, after = self._stage(level, row_values)
@@ -410,7 +459,9 @@ class RegionWriter:
                 lines += [*before, *self._nest(inner, body), *after]
         return self._nest(outer, lines)
 
-    def _stage(self, level: int, row_values: dict[Any, str]) -> tuple[list[str], list[str], list[str]]:
+    def _stage(
+        self, level: int, row_values: dict[Any, str]
+    ) -> tuple[list[str], list[str], list[str]]:
         """One pass over the row: the elements that are known by now, and the reductions over them."""
         r = self.region
         values = dict(row_values)
@@ -451,7 +502,10 @@ class RegionWriter:
         if node.op.name not in CHEAP:  # type: ignore[union-attr]
             return False
         sources = [plain_source(a) for a in node.args]
-        return all(id(s) not in self.members or self.region.is_row_value(s) or self._is_cheap(s) for s in sources)
+        return all(
+            id(s) not in self.members or self.region.is_row_value(s) or self._is_cheap(s)
+            for s in sources
+        )
 
     def _kept_between_stages(self) -> list[Node]:
         r = self.region
@@ -487,12 +541,24 @@ def _expression(node: Node, args: list[str], types: list[np.dtype[Any]]) -> str:
     text = op.kernel.format(*args)  # type: ignore[union-attr]
     if op.name == "astype":  # type: ignore[union-attr]
         return f"{'bool_' if out.kind == 'b' else out.name}({text})"
-    if out.kind in "iu" or (out.kind == "f" and "(" not in text and not text.strip("-+").isidentifier() and any(t != out for t in types)):
+    if out.kind in "iu" or (
+        out.kind == "f"
+        and "(" not in text
+        and not text.strip("-+").isidentifier()
+        and any(t != out for t in types)
+    ):
         return f"{out.name}({text})"
     return text
 
 
-_BOOLEAN = {"add": "{0} | {1}", "multiply": "{0} & {1}", "maximum": "{0} | {1}", "minimum": "{0} & {1}", "logical_not": "not {0}", "invert": "not {0}"}
+_BOOLEAN = {
+    "add": "{0} | {1}",
+    "multiply": "{0} & {1}",
+    "maximum": "{0} | {1}",
+    "minimum": "{0} & {1}",
+    "logical_not": "not {0}",
+    "invert": "not {0}",
+}
 
 SMALL_INTEGERS = range(-16, 17)
 
@@ -536,4 +602,8 @@ def _accumulate(node: Node, total: str, value: str, in_memory: bool = False) -> 
         if dtype.kind == "f" and not in_memory:
             return f"reduce_add({total}, {value})"
         return f"{total} + {value}" if dtype.kind == "f" else f"{dtype.name}({total} + {value})"
-    return f"reduce_{kind}({total}, {value})" if dtype.kind == "f" else f"{'maximum' if kind == 'max' else 'minimum'}({total}, {value})"
+    return (
+        f"reduce_{kind}({total}, {value})"
+        if dtype.kind == "f"
+        else f"{'maximum' if kind == 'max' else 'minimum'}({total}, {value})"
+    )

@@ -24,12 +24,17 @@ class Layout:
 
     @property
     def contiguous(self) -> bool:
-        return all(n == 1 or s == t for n, s, t in zip(self.shape, self.strides, row_major(self.shape), strict=True))
+        return all(
+            n == 1 or s == t
+            for n, s, t in zip(self.shape, self.strides, row_major(self.shape), strict=True)
+        )
 
     def broadcast(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The strides with which this is read in a loop over `shape`."""
         lead = len(shape) - len(self.shape)
-        return (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True))
+        return (0,) * lead + tuple(
+            0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True)
+        )
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -55,7 +60,9 @@ class Layouts:
         found = self._found.get(id(node))
         if found is None:
             found = self._view(node) if node.op is not None and node.op.kind == "view" else None
-            self._found[id(node)] = found = found or Layout(node, node.spec.shape, row_major(node.spec.shape))
+            self._found[id(node)] = found = found or Layout(
+                node, node.spec.shape, row_major(node.spec.shape)
+            )
         return found
 
     def is_view(self, node: Node) -> bool:

@@ -71,8 +71,12 @@ class Lowered:
     launches: list[Launch]
     units: list[Unit]
     buffers: dict[Node, int]  # root -> bytes
-    inside: dict[Node, tuple[Node, int]]  # root -> (the buffer that it is a part of, offset in bytes)
-    outputs: list[Node | None]  # root of each output; None: a number or constant that Python fills in
+    inside: dict[
+        Node, tuple[Node, int]
+    ]  # root -> (the buffer that it is a part of, offset in bytes)
+    outputs: list[
+        Node | None
+    ]  # root of each output; None: a number or constant that Python fills in
     scalars: list[tuple[Node, np.dtype[Any]]]
 
 
@@ -106,7 +110,14 @@ class _Lowering:
             for launch in self._launches(unit):
                 launches.append(launch)
                 kept.append(unit)
-        return Lowered(launches, kept, self._buffers(kept), self.inside, self.outputs, list(self.scalars.values()))
+        return Lowered(
+            launches,
+            kept,
+            self._buffers(kept),
+            self.inside,
+            self.outputs,
+            list(self.scalars.values()),
+        )
 
     # -- outputs and donations
 
@@ -151,15 +162,28 @@ class _Lowering:
     def _place_parts(self) -> None:
         outputs = {id(o) for o in self.outputs if o is not None}
         for node in self.graph.nodes:
-            if node.op.kind != "concatenate" or any(n != 1 for n in node.spec.shape[: node.params["axis"]]):  # type: ignore[union-attr]
+            if node.op.kind != "concatenate" or any(
+                n != 1 for n in node.spec.shape[: node.params["axis"]]
+            ):  # type: ignore[union-attr]
                 continue
             offset = 0
             for arg in node.args:
                 layout = self.layouts[arg]
                 root = layout.root
                 whole = layout.contiguous and layout.offset == 0 and arg.spec.size == root.spec.size
-                free = root.op is not None and root not in self.inside and id(root) not in outputs and id(root) not in self.donors
-                if whole and free and root.spec.dtype == node.spec.dtype and root.op.kind != "concatenate" and root.spec.size:  # type: ignore[union-attr]
+                free = (
+                    root.op is not None
+                    and root not in self.inside
+                    and id(root) not in outputs
+                    and id(root) not in self.donors
+                )
+                if (
+                    whole
+                    and free
+                    and root.spec.dtype == node.spec.dtype
+                    and root.op.kind != "concatenate"
+                    and root.spec.size
+                ):  # type: ignore[union-attr]
                     self.inside[root] = (node, offset * node.spec.dtype.itemsize)
                 offset += arg.spec.size
 
@@ -180,7 +204,11 @@ class _Lowering:
         kind = node.op.kind  # type: ignore[union-attr]
         if kind == "view":  # elements must move: copied row by row into the new array's buffer
             source = node.args[0]
-            return [self._copy_unit(source, Layout(node, source.spec.shape, row_major(source.spec.shape)))]
+            return [
+                self._copy_unit(
+                    source, Layout(node, source.spec.shape, row_major(source.spec.shape))
+                )
+            ]
         if kind == "concatenate":
             return self._concatenate_units(node)
         if kind == "embed":
@@ -188,13 +216,19 @@ class _Lowering:
             index = node.params["index"]
             offset = sum(a * s for (a, _, _), s in zip(index, strides, strict=True))
             steps = tuple(step * s for (_, _, step), s in zip(index, strides, strict=True))
-            return [self._zeros_unit(node), self._copy_unit(node.args[0], Layout(node, node.args[0].spec.shape, steps, offset))]
+            return [
+                self._zeros_unit(node),
+                self._copy_unit(node.args[0], Layout(node, node.args[0].spec.shape, steps, offset)),
+            ]
         if kind == "embed_diagonal":
             strides = row_major(node.spec.shape)
             k = node.params["offset"]
             offset = max(-k, 0) * strides[-2] + max(k, 0) * strides[-1]
             steps = (*strides[:-2], strides[-2] + strides[-1])
-            return [self._zeros_unit(node), self._copy_unit(node.args[0], Layout(node, node.args[0].spec.shape, steps, offset))]
+            return [
+                self._zeros_unit(node),
+                self._copy_unit(node.args[0], Layout(node, node.args[0].spec.shape, steps, offset)),
+            ]
         if kind == "scatter":
             return [self._zeros_unit(node), Unit([node])]
         return [Unit([node])]
@@ -206,7 +240,11 @@ class _Lowering:
     def _zeros_unit(self, node: Node) -> Unit:
         zero = Node(Spec((), node.spec.dtype), value=np.zeros((), node.spec.dtype))
         copy = Node(node.spec, COPY, (zero,))
-        return Unit([copy], region=_map_region(copy), into=Layout(node, node.spec.shape, row_major(node.spec.shape)))
+        return Unit(
+            [copy],
+            region=_map_region(copy),
+            into=Layout(node, node.spec.shape, row_major(node.spec.shape)),
+        )
 
     def _concatenate_units(self, node: Node) -> list[Unit]:
         strides = row_major(node.spec.shape)
@@ -215,8 +253,13 @@ class _Lowering:
         at = 0
         for arg in node.args:
             root = self.layouts[arg].root
-            if self.inside.get(root, (None,))[0] is not node or self.inside[root][1] != at * strides[axis] * node.spec.dtype.itemsize:
-                units.append(self._copy_unit(arg, Layout(node, arg.spec.shape, strides, at * strides[axis])))
+            if (
+                self.inside.get(root, (None,))[0] is not node
+                or self.inside[root][1] != at * strides[axis] * node.spec.dtype.itemsize
+            ):
+                units.append(
+                    self._copy_unit(arg, Layout(node, arg.spec.shape, strides, at * strides[axis]))
+                )
             at += arg.spec.shape[axis]
         return units or [Unit([])]
 
@@ -231,7 +274,11 @@ class _Lowering:
             inside = {id(n) for n in unit.nodes}
             for n in unit.nodes:
                 for a in n.args:
-                    if not a.spec.weak and id(a) not in inside and not (a.is_constant and a.spec.size == 1):
+                    if (
+                        not a.spec.weak
+                        and id(a) not in inside
+                        and not (a.is_constant and a.spec.size == 1)
+                    ):
                         root = self.layouts[a].root
                         if id(root) not in inside or unit.region is None:
                             unit.reads.add(root)
@@ -273,7 +320,9 @@ class _Lowering:
         for n in unit.nodes:
             for a in n.args:
                 layout = self.layouts[a]
-                if layout.root is donor and (layout.offset or not layout.contiguous or a.spec.shape != unit.region.space):  # type: ignore[union-attr]
+                if layout.root is donor and (
+                    layout.offset or not layout.contiguous or a.spec.shape != unit.region.space
+                ):  # type: ignore[union-attr]
                     return False
         if node.spec.shape != unit.region.space or unit.region.form != "map":  # type: ignore[union-attr]
             return False
@@ -301,9 +350,15 @@ class _Lowering:
     def _region_launches(self, unit: Unit) -> list[Launch]:
         region = unit.region
         assert region is not None
-        if math.prod(region.space) == 0 and region.form in ("map", "rows") and all(n.spec.size == 0 for n in region.nodes):
+        if (
+            math.prod(region.space) == 0
+            and region.form in ("map", "rows")
+            and all(n.spec.size == 0 for n in region.nodes)
+        ):
             return []
-        stored = {id(n): self._stored(n) for n in region.nodes if n in unit.writes or id(n) in self.donors}
+        stored = {
+            id(n): self._stored(n) for n in region.nodes if n in unit.writes or id(n) in self.donors
+        }
         if unit.into is not None:
             stored = {id(unit.nodes[0]): unit.into}
         partials: dict[int, tuple[Node, int]] = {}
@@ -335,7 +390,13 @@ class _Lowering:
         writer = RegionWriter(region, self._layout, {id(whole): self._stored(node)}, {})
         return [self._split(writer.write(), writer, region, {})]
 
-    def _split(self, w: Written, writer: RegionWriter, region: Region, partials: dict[int, tuple[Node, int]]) -> Launch:
+    def _split(
+        self,
+        w: Written,
+        writer: RegionWriter,
+        region: Region,
+        partials: dict[int, tuple[Node, int]],
+    ) -> Launch:
         """Jobs along the first loop that may be split; every job is a range of it."""
         size = math.prod(region.space)
         along = _last_inner(w) if region.form == "columns" else 0
@@ -345,7 +406,11 @@ class _Lowering:
             jobs = next((n for _, n in partials.values()), 1)
         else:
             jobs = _job_count(size, JOB_ELEMENTS)
-        ranges = _ranges(w.loops[along].size, jobs, grain=16 if len(w.loops) == 1 or region.form == "columns" else 1)
+        ranges = _ranges(
+            w.loops[along].size,
+            jobs,
+            grain=16 if len(w.loops) == 1 or region.form == "columns" else 1,
+        )
         rows = []
         for job, (start, count) in enumerate(ranges):
             row: list[int | Place] = []
@@ -396,20 +461,45 @@ class _Lowering:
             places = []
             for layout in (a, b):
                 strides = layout.broadcast((*lead, 0, 0))[: len(lead)]
-                places.append(layout.offset + sum(i * s for i, s in zip(index, strides, strict=True)))
-            c = sum(i * s for i, s in zip(index, row_major((*lead, m, n))[: len(lead)], strict=True))
+                places.append(
+                    layout.offset + sum(i * s for i, s in zip(index, strides, strict=True))
+                )
+            c = sum(
+                i * s for i, s in zip(index, row_major((*lead, m, n))[: len(lead)], strict=True)
+            )
             for start, count in _ranges(n if by_columns else m, pieces, grain=16):
                 pa = places[0] + (0 if by_columns else start * (1 if ta else lda))
                 pb = places[1] + (start * (ldb if tb else 1) if by_columns else 0)
                 pc = c + (start if by_columns else start * n)
                 mm, nn = (m, count) if by_columns else (count, n)
                 rows.append(
-                    [blas.gemm_function(dtype), ta, tb, mm, nn, k, Place(a.root, pa * item), lda, Place(b.root, pb * item), ldb, Place(node, pc * item), max(n, 1), 0]
+                    [
+                        blas.gemm_function(dtype),
+                        ta,
+                        tb,
+                        mm,
+                        nn,
+                        k,
+                        Place(a.root, pa * item),
+                        lda,
+                        Place(b.root, pb * item),
+                        ldb,
+                        Place(node, pc * item),
+                        max(n, 1),
+                        0,
+                    ]
                 )
         nbytes = sum(x.spec.nbytes for x in (*node.args, node))
-        return [*before, Launch(blas.gemm_text(dtype), rows, "matmul", flops * len(batch), nbytes, calls_blas=True)]
+        return [
+            *before,
+            Launch(
+                blas.gemm_text(dtype), rows, "matmul", flops * len(batch), nbytes, calls_blas=True
+            ),
+        ]
 
-    def _matrix(self, arg: Node, dtype: np.dtype[Any]) -> tuple[tuple[Layout, int, int], list[Launch]]:
+    def _matrix(
+        self, arg: Node, dtype: np.dtype[Any]
+    ) -> tuple[tuple[Layout, int, int], list[Launch]]:
         """An argument of a product as BLAS takes it: a layout, whether it is transposed, and its leading dimension; copied if neither fits."""
         layout = self.layouts[arg]
         found = _leading(layout) if arg.spec.dtype == dtype else None
@@ -422,18 +512,46 @@ class _Lowering:
         self.extra_buffers = [*getattr(self, "extra_buffers", []), copy]
         return (plain, 0, max(plain.shape[-1], 1)), self._region_launches(unit)
 
-    def _indexed(self, node: Node, text: Callable[..., str], source: Node, values: Node, index: tuple[Node, ...], splits: bool) -> list[Launch]:
+    def _indexed(
+        self,
+        node: Node,
+        text: Callable[..., str],
+        source: Node,
+        values: Node,
+        index: tuple[Node, ...],
+        splits: bool,
+    ) -> list[Launch]:
         """Gather reads rows of `source` into `values`; scatter adds `values` to rows of `source`."""
         lead = np.broadcast_shapes(*[i.spec.shape for i in index])
-        x = self.layouts[source] if source.op is None or source is not node else Layout(node, node.spec.shape, row_major(node.spec.shape))
-        y = self.layouts[values] if values is not node else Layout(node, node.spec.shape, row_major(node.spec.shape))
+        x = (
+            self.layouts[source]
+            if source.op is None or source is not node
+            else Layout(node, node.spec.shape, row_major(node.spec.shape))
+        )
+        y = (
+            self.layouts[values]
+            if values is not node
+            else Layout(node, node.spec.shape, row_major(node.spec.shape))
+        )
         k = len(index)
         where = [self.layouts[i] for i in index]
         strides = [w.broadcast(lead) for w in where] + [y.strides[: len(lead)]]
         loops, order = _collapsed(lead, strides)
         inner_strides = [x.strides[k:], y.strides[len(lead) :]]
         inner, inner_order = _collapsed(x.shape[k:], inner_strides)
-        kernel = text(node.spec.dtype, [i.spec.dtype for i in index], len(loops), len(inner), [bool(s and o and s[o[-1]] == 1) for s, o in ((inner_strides[0], inner_order[-1] if inner_order else []), (inner_strides[1], inner_order[-1] if inner_order else []))])
+        kernel = text(
+            node.spec.dtype,
+            [i.spec.dtype for i in index],
+            len(loops),
+            len(inner),
+            [
+                bool(s and o and s[o[-1]] == 1)
+                for s, o in (
+                    (inner_strides[0], inner_order[-1] if inner_order else []),
+                    (inner_strides[1], inner_order[-1] if inner_order else []),
+                )
+            ],
+        )
         jobs = _job_count(values.spec.size, JOB_ELEMENTS) if splits and loops else 1
         rows = []
         item = node.spec.dtype.itemsize
@@ -443,11 +561,21 @@ class _Lowering:
             row += inner
             for w, s, i in zip(where, strides, index, strict=False):
                 along = [s[o[-1]] for o in order]
-                row += [Place(w.root, (w.offset + (start * along[0] if along else 0)) * i.spec.dtype.itemsize), *along]
+                row += [
+                    Place(
+                        w.root,
+                        (w.offset + (start * along[0] if along else 0)) * i.spec.dtype.itemsize,
+                    ),
+                    *along,
+                ]
             row += [n for pair in zip(x.shape[:k], x.strides[:k], strict=True) for n in pair]
             row += [Place(x.root, x.offset * item), *[inner_strides[0][o[-1]] for o in inner_order]]
             along = [strides[-1][o[-1]] for o in order]
-            row += [Place(y.root, (y.offset + (start * along[0] if along else 0)) * item), *along, *[inner_strides[1][o[-1]] for o in inner_order]]
+            row += [
+                Place(y.root, (y.offset + (start * along[0] if along else 0)) * item),
+                *along,
+                *[inner_strides[1][o[-1]] for o in inner_order],
+            ]
             rows.append(row)
         return [Launch(kernel, rows, node.op.name, 0, 2 * values.spec.nbytes)]  # type: ignore[union-attr]
 
@@ -455,9 +583,13 @@ class _Lowering:
         return self._indexed(node, texts.gather, node.args[0], node, node.args[1:], splits=True)
 
     def _scatter(self, node: Node) -> list[Launch]:
-        return self._indexed(node, texts.scatter_add, node, node.args[0], node.args[1:], splits=False)
+        return self._indexed(
+            node, texts.scatter_add, node, node.args[0], node.args[1:], splits=False
+        )
 
-    def _axis_launch(self, node: Node, text: str, axis: int, y_strides: tuple[int, ...]) -> list[Launch]:
+    def _axis_launch(
+        self, node: Node, text: str, axis: int, y_strides: tuple[int, ...]
+    ) -> list[Launch]:
         """A kernel that goes along one axis, for each place of the others."""
         x = self.layouts[node.args[0]]
         others = [d for d in range(len(x.shape)) if d != axis]
@@ -482,16 +614,25 @@ class _Lowering:
                     y_strides[axis],
                 ]
             )
-        return [Launch(text, rows, node.op.name, len(places) * x.shape[axis], node.args[0].spec.nbytes)]  # type: ignore[union-attr]
+        return [
+            Launch(text, rows, node.op.name, len(places) * x.shape[axis], node.args[0].spec.nbytes)
+        ]  # type: ignore[union-attr]
 
     def _argreduce(self, node: Node) -> list[Launch]:
         axis = node.params["axis"][0]
         shape = node.args[0].spec.shape
         kept = row_major(tuple(1 if i == axis else n for i, n in enumerate(shape)))
-        return self._axis_launch(node, texts.argreduce(node.op.name, node.args[0].spec.dtype), axis, kept)  # type: ignore[union-attr]
+        return self._axis_launch(
+            node, texts.argreduce(node.op.name, node.args[0].spec.dtype), axis, kept
+        )  # type: ignore[union-attr]
 
     def _scan(self, node: Node) -> list[Launch]:
-        return self._axis_launch(node, texts.cumsum(node.args[0].spec.dtype, node.spec.dtype), node.params["axis"], row_major(node.spec.shape))
+        return self._axis_launch(
+            node,
+            texts.cumsum(node.args[0].spec.dtype, node.spec.dtype),
+            node.params["axis"],
+            row_major(node.spec.shape),
+        )
 
     def _random(self, node: Node) -> list[Launch]:
         """Numbers from a key: a job draws a range of them, whatever the others do."""
@@ -512,10 +653,14 @@ class _Lowering:
         text = make() if name in ("bits", "bernoulli") else make(dtype)
         given: list[int | Place] = []
         for x in numbers(**node.params):
-            constant = Node(Spec((), dtype), value=np.asarray(x, dtype)) if isinstance(x, float) else None
+            constant = (
+                Node(Spec((), dtype), value=np.asarray(x, dtype)) if isinstance(x, float) else None
+            )
             given.append(x if constant is None else self._scalar(Scalar(constant, dtype)))
         jobs = _ranges(node.spec.size, _job_count(node.spec.size, JOB_ELEMENTS), grain=16)
-        rows = [[count, start, at, *given, Place(node, start * dtype.itemsize)] for start, count in jobs]
+        rows = [
+            [count, start, at, *given, Place(node, start * dtype.itemsize)] for start, count in jobs
+        ]
         return [*before, Launch(text, rows, name, 0, node.spec.nbytes)]
 
     def _number(self, node: Node, dtype: np.dtype[Any]) -> Place:
@@ -560,8 +705,24 @@ def _check_supported(graph: Graph) -> None:
     for node in graph.nodes:
         op = node.op
         assert op is not None
-        known = op.kind in ("view", "matmul", "concatenate", "embed", "embed_diagonal", "gather", "scatter", "argreduce", "scan", "random", "kernel")
-        if node.spec.weak or (known and op.eager_only is None) or (is_fusible(node) and op.eager_only is None):
+        known = op.kind in (
+            "view",
+            "matmul",
+            "concatenate",
+            "embed",
+            "embed_diagonal",
+            "gather",
+            "scatter",
+            "argreduce",
+            "scan",
+            "random",
+            "kernel",
+        )
+        if (
+            node.spec.weak
+            or (known and op.eager_only is None)
+            or (is_fusible(node) and op.eager_only is None)
+        ):
             continue
         why = op.eager_only or "it has no kernel"
         at = f"\n  at {node.where[0]}:{node.where[1]}, in {node.where[2]}" if node.where else ""
@@ -613,7 +774,12 @@ def _ordered(units: list[Unit], made_by: dict[Node, list[Unit]], donated: set[No
     for root, makers in made_by.items():  # zeros first, then what is put there
         del root
         for first, second in zip(makers, makers[1:], strict=False):
-            if first.into is not None and second is not first and first.into.root in second.writes and first.nodes[0].args[0].is_constant:
+            if (
+                first.into is not None
+                and second is not first
+                and first.into.root in second.writes
+                and first.nodes[0].args[0].is_constant
+            ):
                 before[second].add(first)
     for u in units:
         if u.last:
@@ -636,7 +802,9 @@ def _ordered(units: list[Unit], made_by: dict[Node, list[Unit]], donated: set[No
             if waiting[v] == 0:
                 heapq.heappush(ready, rank[v])
     if len(found) != len(units):
-        raise RuntimeError("compile: the units of this graph depend on each other in a circle; please report the function.")
+        raise RuntimeError(
+            "compile: the units of this graph depend on each other in a circle; please report the function."
+        )
     return found
 
 
@@ -671,7 +839,9 @@ def _extent(strides: tuple[int, ...], space: tuple[int, ...]) -> int:
     return math.prod(n for n, s in zip(space, strides, strict=True) if s != 0)
 
 
-def _collapsed(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> tuple[list[int], list[list[int]]]:
+def _collapsed(
+    shape: tuple[int, ...], strides: list[tuple[int, ...]]
+) -> tuple[list[int], list[list[int]]]:
     """Loops over `shape`, neighbours joined where all strides allow it."""
     sizes: list[int] = []
     order: list[list[int]] = []

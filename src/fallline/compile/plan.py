@@ -10,7 +10,6 @@ calls have separate workspaces, and a frame can be bound to arrays once and then
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from fallline.compile.simplify import simplify
 from fallline.compile.threads import get_threads
 from fallline.compile.walker import Program, Walk
 from fallline.core.graph import Graph, Node
-from fallline.core.spec import Spec
+from fallline.core.spec import Spec, spec_of
 
 ALIGNMENT = 64
 CONTROL, WORKSPACE, CONSTANTS, SCALARS, FIRST_INPUT = range(5)
@@ -52,7 +51,6 @@ class Plan:
         self.numbers = [n for n in self.graph.inputs if n.spec.weak]
         self._lay_out(self.lowered)
         self._frames: list[Frame] = []
-        self._lock = threading.Lock()
 
     def _insert_guard(self, lowered: Lowered, output: int) -> None:
         root = lowered.outputs[output]
@@ -68,10 +66,14 @@ class Plan:
     def _lay_out(self, lowered: Lowered) -> None:
         self.scalars = [(n, d) for n, d in lowered.scalars if not n.is_constant]
         weak = list({id(n): n for n, _ in self.scalars}.values())
-        weak += [o for o in self.graph.outputs if o.spec.weak and not o.is_constant and o not in weak]
+        weak += [
+            o for o in self.graph.outputs if o.spec.weak and not o.is_constant and o not in weak
+        ]
         self.prologue = Prologue(self.numbers, weak)
         self._position = {id(n): i for i, n in enumerate(weak)}
-        self.fresh = [o for o in dict.fromkeys(lowered.outputs) if o is not None and o not in self.inputs]
+        self.fresh = [
+            o for o in dict.fromkeys(lowered.outputs) if o is not None and o not in self.inputs
+        ]
         self.base_of: dict[Any, tuple[int, int]] = {"status": (CONTROL, 0)}
         self._place_constants(lowered)
         for i, (node, dtype) in enumerate(self.scalars):
@@ -80,7 +82,9 @@ class Plan:
             self.base_of[node] = (FIRST_INPUT + i, 0)
         for i, node in enumerate(self.fresh):
             donor = self._donor(node)
-            self.base_of[node] = (FIRST_INPUT + len(self.inputs) + i, 0) if donor is None else self.base_of[donor]
+            self.base_of[node] = (
+                (FIRST_INPUT + len(self.inputs) + i, 0) if donor is None else self.base_of[donor]
+            )
         self._place_workspace(lowered)
         for part, (whole, offset) in lowered.inside.items():
             base, start = self.base_of[whole]
@@ -125,7 +129,9 @@ class Plan:
         for root in sorted(self.lifetimes, key=lambda r: -r.spec.nbytes):
             first, last = self.lifetimes[root]
             start = 0
-            for other in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
+            for other in sorted(
+                (p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]
+            ):
                 if start + root.spec.nbytes <= other[2]:
                     break
                 start = max(start, other[3])
@@ -165,14 +171,14 @@ class Plan:
 
     def run(self, *values: Any, out: Sequence[Any] | None = None) -> list[Any]:
         """The outputs for these inputs: arrays and numbers in the order of the graph's inputs."""
-        with self._lock:
-            frame = self._frames.pop() if self._frames else None
-        frame = frame or Frame(self)
+        try:
+            frame = self._frames.pop()  # one operation: no two callers get the same
+        except IndexError:
+            frame = Frame(self)
         try:
             return frame(values, out)
         finally:
-            with self._lock:
-                self._frames.append(frame)
+            self._frames.append(frame)
 
     def output_specs(self) -> list[Spec]:
         return [o.spec for o in self.graph.outputs]
@@ -192,15 +198,26 @@ class Frame:
         self.workspace = _memory(plan.workspace_bytes)
         self.row_bytes = SCALAR_BYTES * len(plan.scalars)
         self.scalars = _memory(self.row_bytes * rows)
-        self.walk = Walk(plan.program(), plan.n_bases, calls_blas=any(launch.calls_blas for launch in plan.lowered.launches))
+        self.walk = Walk(
+            plan.program(),
+            plan.n_bases,
+            calls_blas=any(launch.calls_blas for launch in plan.lowered.launches),
+        )
         bases = self.walk.bases
-        bases[WORKSPACE], bases[CONSTANTS], bases[SCALARS] = map(_address, (self.workspace, plan.constants, self.scalars))
+        bases[WORKSPACE], bases[CONSTANTS], bases[SCALARS] = map(
+            _address, (self.workspace, plan.constants, self.scalars)
+        )
         self.walk.advance[SCALARS] = self.row_bytes if rows > 1 else 0
-        self._write = _row_writer(self.scalars, [d for _, d in plan.scalars], [plan._position[id(n)] for n, _ in plan.scalars])
+        self._write = _row_writer(
+            self.scalars,
+            [d for _, d in plan.scalars],
+            [plan._position[id(n)] for n, _ in plan.scalars],
+        )
         self.most_threads = max((len(launch.rows) for launch in plan.lowered.launches), default=1)
         self._kept: dict[int, Any] = {}
         self._arrays = [i for i, n in enumerate(plan.graph.inputs) if not n.spec.weak]
         self._weak = [i for i, n in enumerate(plan.graph.inputs) if n.spec.weak]
+        self._results = [self._result(i) for i in range(len(plan.graph.outputs))]
 
     def bind(self, base: int, array: np.ndarray[Any, Any], advance: int = 0) -> None:
         """Let a base point at an array, and move on by so many bytes after each step."""
@@ -222,31 +239,52 @@ class Frame:
         return self.walk.run(steps, min(get_threads(), self.most_threads))
 
     def __call__(self, values: Sequence[Any], out: Sequence[Any] | None = None) -> list[Any]:
-        plan = self.plan
         bases = self.walk.bases
         kept = []
         for base, i in enumerate(self._arrays, FIRST_INPUT):
             array = values[i]
-            if array.__class__ is not np.ndarray or not array.flags.c_contiguous or not array.flags.aligned:
-                array = np.ascontiguousarray(array)
-            kept.append(array)
+            if array.__class__ is not np.ndarray or not array.flags.carray:
+                array = np.require(array, requirements=("C", "A"))
+                kept.append(array)
             bases[base] = array.__array_interface__["data"][0]
-        found = self.numbers([values[i] for i in self._weak])
-        results: list[Any] = []
-        for i, (node, root) in enumerate(zip(plan.graph.outputs, plan.lowered.outputs, strict=True)):
-            given = None if out is None else out[i]
-            if root is None:
-                results.append(_filled(node, found, plan, given))
-            elif root in plan.inputs or plan._donor(root) is not None:
-                results.append(values[plan.graph.inputs.index(root if root in plan.inputs else plan._donor(root))])
-            else:
-                y = np.empty(node.spec.shape, node.spec.dtype) if given is None else given
-                bases[plan.base_of[root][0]] = y.__array_interface__["data"][0]
-                results.append(y)
+        found = self.numbers([values[i] for i in self._weak]) if self.plan.prologue.outputs else ()
+        results: list[Any] = [None] * len(self._results) if out is None else list(out)
+        for i, (base, shape, dtype, source) in enumerate(self._results):
+            if base is None:  # a number, a constant, or an input that was overwritten
+                results[i] = (
+                    self._filled(i, found, results[i]) if source is None else values[source]
+                )
+                continue
+            y = results[i]
+            if y is None:
+                y = results[i] = np.empty(shape, dtype)
+            elif y.shape != shape or y.dtype != dtype or not y.flags.carray:
+                raise ValueError(
+                    f"{self.plan.graph.name}: out[{i}] must be a contiguous {self.plan.graph.outputs[i].spec!r}; got {spec_of(y)!r}."
+                )
+            bases[base] = y.__array_interface__["data"][0]
         status = self.walk_steps()
         if status:
-            raise_status(status, plan.graph.name)
+            raise_status(status, self.plan.graph.name)
         return results
+
+    def _result(self, i: int) -> tuple[int | None, tuple[int, ...], np.dtype[Any], int | None]:
+        """How output i comes about: base, shape, type, and the input that it took over."""
+        plan = self.plan
+        node, root = plan.graph.outputs[i], plan.lowered.outputs[i]
+        if root is None:
+            return None, node.spec.shape, node.spec.dtype, None
+        donor = root if root in plan.inputs else plan._donor(root)
+        if donor is not None:
+            return None, node.spec.shape, node.spec.dtype, plan.graph.inputs.index(donor)
+        return plan.base_of[root][0], node.spec.shape, node.spec.dtype, None
+
+    def _filled(self, i: int, found: tuple[Any, ...], given: Any) -> Any:
+        node = self.plan.graph.outputs[i]
+        value = node.value if node.is_constant else found[self.plan._position[id(node)]]
+        y = np.empty(node.spec.shape, node.spec.dtype) if given is None else given
+        y[...] = value
+        return y
 
 
 def raise_status(status: int, name: str) -> None:
@@ -258,20 +296,25 @@ def raise_status(status: int, name: str) -> None:
     raise RuntimeError(f"{name}: stopped with status {status}.")
 
 
-def _filled(node: Node, found: tuple[Any, ...], plan: Plan, given: Any) -> Any:
-    value = np.asarray(node.value if node.is_constant else found[plan._position[id(node)]], dtype=node.spec.dtype)
-    if given is not None:
-        given[...] = value
-        return given
-    return np.array(np.broadcast_to(value, node.spec.shape))
-
-
 _STRUCT = {"f4": "f4x", "f8": "d", "i8": "q", "i4": "i4x", "u8": "Q", "u4": "I4x", "b1": "?7x"}
 
 
-def _row_writer(memory: np.ndarray[Any, Any], dtypes: Sequence[np.dtype[Any]], places: Sequence[int]) -> Callable[[int, tuple[Any, ...]], None]:
+def _row_writer(
+    memory: np.ndarray[Any, Any], dtypes: Sequence[np.dtype[Any]], places: Sequence[int]
+) -> Callable[[int, tuple[Any, ...]], None]:
     """A function that casts the prologue's results to their types and stores them as row `i`."""
-    fields = np.dtype({"names": [str(i) for i in range(len(dtypes))], "formats": list(dtypes), "offsets": [SCALAR_BYTES * i for i in range(len(dtypes))], "itemsize": SCALAR_BYTES * len(dtypes)}) if dtypes else None
+    fields = (
+        np.dtype(
+            {
+                "names": [str(i) for i in range(len(dtypes))],
+                "formats": list(dtypes),
+                "offsets": [SCALAR_BYTES * i for i in range(len(dtypes))],
+                "itemsize": SCALAR_BYTES * len(dtypes),
+            }
+        )
+        if dtypes
+        else None
+    )
     table = memory.view(fields) if fields is not None else None
     codes = [_STRUCT.get(d.str[1:]) for d in dtypes]
     packer = struct.Struct("=" + "".join(c or "" for c in codes)) if all(codes) else None
@@ -303,4 +346,3 @@ def _memory(nbytes: int) -> np.ndarray[Any, Any]:
 
 def _address(array: np.ndarray[Any, Any]) -> int:
     return array.__array_interface__["data"][0]
-

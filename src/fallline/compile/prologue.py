@@ -36,7 +36,9 @@ _INFIX = {
 
 
 def _divide(x: Any, y: Any) -> Any:
-    return x / y if y else float(np.divide(np.float64(x), np.float64(y)))
+    if y:
+        return x / y
+    return math.nan if x == 0 or x != x else math.copysign(math.inf, x) * math.copysign(1, y)
 
 
 def _power(x: Any, y: Any) -> Any:
@@ -44,19 +46,33 @@ def _power(x: Any, y: Any) -> Any:
         z = x**y
     except (OverflowError, ZeroDivisionError):
         z = complex(0)
-    return float(np.power(np.float64(x), np.float64(y))) if isinstance(z, complex) else z
+    if not isinstance(z, complex):
+        return z
+    with np.errstate(all="ignore"):
+        return float(np.power(np.float64(x), np.float64(y)))
 
 
 def _sqrt(x: Any) -> Any:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
-_FAST: dict[str, Callable[..., Any]] = {"divide": _divide, "true_divide": _divide, "power": _power, "sqrt": _sqrt}
+_FAST: dict[str, Callable[..., Any]] = {
+    "divide": _divide,
+    "true_divide": _divide,
+    "power": _power,
+    "sqrt": _sqrt,
+}
 
 
 def _python_number(f: Callable[..., Any], params: dict[str, Any]) -> Callable[..., Any]:
     def on_numbers(*xs: Any) -> Any:
-        return np.asarray(f(*[np.float64(x) if isinstance(x, float) else x for x in xs], **params)).item()
+        with np.errstate(all="ignore"):
+            return _computed(*xs)
+
+    def _computed(*xs: Any) -> Any:
+        return np.asarray(
+            f(*[np.float64(x) if isinstance(x, float) else x for x in xs], **params)
+        ).item()
 
     return on_numbers
 
@@ -85,12 +101,13 @@ class Prologue:
         self._call: Callable[..., tuple[Any, ...]] = names["prologue"]
 
     def __call__(self, *numbers: Any) -> tuple[Any, ...]:
-        with np.errstate(all="ignore"):
-            return self._call(*numbers)
+        return self._call(*numbers)
 
 
 def _write(inputs: list[Node], outputs: list[Node]) -> tuple[str, dict[str, Any]]:
-    names: dict[int, str] = {id(n): f"{_identifier(n.name) or 'x'}_{i}" for i, n in enumerate(inputs)}
+    names: dict[int, str] = {
+        id(n): f"{_identifier(n.name) or 'x'}_{i}" for i, n in enumerate(inputs)
+    }
     space: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
     heading = f"def prologue({', '.join(names[id(n)] for n in inputs)}):"
     lines = []

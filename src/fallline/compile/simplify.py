@@ -35,7 +35,9 @@ class _Rewriter:
             args = tuple(self._of(a) for a in node.args)
             self.new[id(node)] = self._make(node.op, args, node.params, node.spec, node.where)
         g = self.graph
-        return Graph(g.inputs, [self._of(o) for o in g.outputs], g.name, g.in_structure, g.out_structure)
+        return Graph(
+            g.inputs, [self._of(o) for o in g.outputs], g.name, g.in_structure, g.out_structure
+        )
 
     def _of(self, node: Node) -> Node:
         if node.is_constant and id(node) not in self.new:
@@ -50,7 +52,12 @@ class _Rewriter:
         if value.size > 1 and _repeats(value):
             single = self._constant(Node(Spec((), value.dtype), value=value.flat[:1].reshape(())))
             return self._make(broadcast_to, (single,), {"shape": value.shape}, node.spec, None)
-        key = ("array", value.dtype.str, value.shape, value.tobytes() if value.nbytes <= 1 << 16 else id(value))
+        key = (
+            "array",
+            value.dtype.str,
+            value.shape,
+            value.tobytes() if value.nbytes <= 1 << 16 else id(value),
+        )
         return self._shared(key, lambda: node)
 
     def _shared(self, key: Any, make: Callable[[], Node]) -> Node:
@@ -62,7 +69,9 @@ class _Rewriter:
             found = self.seen[key] = make()
         return found
 
-    def _make(self, op: Any, args: tuple[Node, ...], params: dict[str, Any], spec: Spec, where: Any) -> Node:
+    def _make(
+        self, op: Any, args: tuple[Node, ...], params: dict[str, Any], spec: Spec, where: Any
+    ) -> Node:
         if op.kind == "elementwise" and not spec.weak:
             args = tuple(a.args[0] if a.op is broadcast_to else a for a in args)
             shape = np.broadcast_shapes(*[a.spec.shape for a in args])
@@ -89,7 +98,12 @@ def _repeats(value: np.ndarray[Any, Any]) -> bool:
     if all(s == 0 or n == 1 for s, n in zip(value.strides, value.shape, strict=True)):
         return True
     first = value.flat[0]
-    return value.size <= FOLD_LIMIT * 16 and first == first and first != 0 and bool((value == first).all())
+    return (
+        value.size <= FOLD_LIMIT * 16
+        and first == first
+        and first != 0
+        and bool((value == first).all())
+    )
 
 
 def _number(node: Node) -> Any:
@@ -101,10 +115,16 @@ def _number(node: Node) -> Any:
 
 
 def _same_type(node: Node, spec: Spec) -> bool:
-    return node.spec.shape == spec.shape and node.spec.dtype == spec.dtype and node.spec.weak == spec.weak
+    return (
+        node.spec.shape == spec.shape
+        and node.spec.dtype == spec.dtype
+        and node.spec.weak == spec.weak
+    )
 
 
-def _drop_identity(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any) -> Node | None:
+def _drop_identity(
+    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
+) -> Node | None:
     """x * 1, x / 1, x - 0, x ** 1, +x, casts to the own type, views that change nothing."""
     first = args[0] if args else None
     if op.name in ("positive", "stop_gradient", "astype") and _same_type(first, spec):
@@ -113,10 +133,15 @@ def _drop_identity(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, wh
         return first
     if op.name == "transpose" and params["axes"] == tuple(range(spec.ndim)):
         return first
-    if op.name == "slice" and all((a, n, s) == (0, m, 1) for (a, n, s), m in zip(params["index"], first.spec.shape, strict=True)):
+    if op.name == "slice" and all(
+        (a, n, s) == (0, m, 1)
+        for (a, n, s), m in zip(params["index"], first.spec.shape, strict=True)
+    ):
         return first
     if len(args) == 2 and op.kind == "elementwise":
-        neutral = {"multiply": 1, "true_divide": 1, "divide": 1, "power": 1, "subtract": 0}.get(op.name)
+        neutral = {"multiply": 1, "true_divide": 1, "divide": 1, "power": 1, "subtract": 0}.get(
+            op.name
+        )
         if neutral is not None and _number(args[1]) == neutral and _same_type(first, spec):
             return first
         if op.name == "multiply" and _number(first) == 1 and _same_type(args[1], spec):
@@ -136,7 +161,9 @@ def _powers(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: An
     return w._make(better, (args[0],), {}, spec, where)
 
 
-def _compose_views(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any) -> Node | None:
+def _compose_views(
+    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
+) -> Node | None:
     inner = args[0] if args else None
     if op is reshape and inner.op is reshape:
         return w._make(reshape, inner.args, params, spec, where)
@@ -148,13 +175,21 @@ def _compose_views(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, wh
     return None
 
 
-def _simple_reductions(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any) -> Node | None:
+def _simple_reductions(
+    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
+) -> Node | None:
     """A reduction keeps no axes and goes over one block of neighbouring axes: others are done one after another."""
     if op.kind != "reduce":
         return None
     x, axes = args[0], params["axis"]
     if params["keepdims"]:
-        flat = w._make(op, args, {"axis": axes, "keepdims": False}, op.spec(x.spec, axis=axes, keepdims=False), where)
+        flat = w._make(
+            op,
+            args,
+            {"axis": axes, "keepdims": False},
+            op.spec(x.spec, axis=axes, keepdims=False),
+            where,
+        )
         return w._make(reshape, (flat,), {"shape": spec.shape}, spec, where)
     trivial = tuple(i for i in axes if x.spec.shape[i] == 1)
     if trivial and x.spec.dtype == spec.dtype:
@@ -186,6 +221,9 @@ def _folded(op: Any, args: Any, params: Any) -> Node:
         value = op.eval(*[a.value for a in args], **params)
     if all(a.spec.weak for a in args):
         value = np.asarray(value).item()
-        return Node(spec_of(value) if not isinstance(value, bool) else Spec((), np.dtype(bool)), value=value if not isinstance(value, bool) else np.asarray(value))
+        return Node(
+            spec_of(value) if not isinstance(value, bool) else Spec((), np.dtype(bool)),
+            value=value if not isinstance(value, bool) else np.asarray(value),
+        )
     value = np.asarray(value)
     return Node(spec_of(value), value=value)

@@ -16,33 +16,63 @@ def _name(dtype: np.dtype[Any]) -> str:
     return "bool" if dtype.kind == "b" else dtype.name
 
 
-def _indexed(name: str, statement: str, dtype: np.dtype[Any], index: Sequence[np.dtype[Any]], lead: int, inner: int, unit: Sequence[bool]) -> str:
+def _indexed(
+    name: str,
+    statement: str,
+    dtype: np.dtype[Any],
+    index: Sequence[np.dtype[Any]],
+    lead: int,
+    inner: int,
+    unit: Sequence[bool],
+) -> str:
     """for each place of the index arrays: find the row, check it; for each element of the row: `statement`."""
-    parameters = ['status: "int64*"', *[f'n{i}: "int"' for i in range(lead)], *[f'm{i}: "int"' for i in range(inner)]]
+    parameters = [
+        'status: "int64*"',
+        *[f'n{i}: "int"' for i in range(lead)],
+        *[f'm{i}: "int"' for i in range(inner)],
+    ]
     for k, d in enumerate(index):
         parameters += [f'index{k}: "{_name(d)}*"', *[f'index{k}_{i}: "int"' for i in range(lead)]]
     for k in range(len(index)):
         parameters += [f'size{k}: "int"', f'step{k}: "int"']
     parameters += [f'x: "{_name(dtype)}*"', *[f'x_{i}: "int"' for i in range(inner)]]
-    parameters += [f'y: "{_name(dtype)}*"', *[f'y_{i}: "int"' for i in range(lead)], *[f'yy_{i}: "int"' for i in range(inner)]]
+    parameters += [
+        f'y: "{_name(dtype)}*"',
+        *[f'y_{i}: "int"' for i in range(lead)],
+        *[f'yy_{i}: "int"' for i in range(inner)],
+    ]
     lines = []
     for k in range(len(index)):
         at = " + ".join(f"i{i} * index{k}_{i}" for i in range(lead)) or "0"
         lines += [f"t{k} = int64(index{k}[{at}])", f"t{k} = t{k} + size{k} if t{k} < 0 else t{k}"]
-        lines += [f"if t{k} < 0 or t{k} >= size{k}:", f"    status[0] = {OUT_OF_BOUNDS}", f"    t{k} = 0"]
+        lines += [
+            f"if t{k} < 0 or t{k} >= size{k}:",
+            f"    status[0] = {OUT_OF_BOUNDS}",
+            f"    t{k} = 0",
+        ]
     lines.append("row = " + " + ".join(f"t{k} * step{k}" for k in range(len(index))))
     lines.append("place = " + (" + ".join(f"i{i} * y_{i}" for i in range(lead)) or "0"))
-    body = [statement.format(x=f"x[row{_inner('x', inner, unit[0])}]", y=f"y[place{_inner('yy', inner, unit[1])}]", t=dtype.name if dtype.kind != "b" else "bool_")]
+    body = [
+        statement.format(
+            x=f"x[row{_inner('x', inner, unit[0])}]",
+            y=f"y[place{_inner('yy', inner, unit[1])}]",
+            t=dtype.name if dtype.kind != "b" else "bool_",
+        )
+    ]
     for i in reversed(range(inner)):
         body = [f"for j{i} in range(m{i}):", *["    " + line for line in body]]
     lines += body
     for i in reversed(range(lead)):
         lines = [f"for i{i} in range(n{i}):", *["    " + line for line in lines]]
-    return f"# name: {name}\n{HEADING}def kernel({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
+    return f"# name: {name}\n{HEADING}def kernel({', '.join(parameters)}):\n" + "".join(
+        f"    {line}\n" for line in lines
+    )
 
 
 def _inner(array: str, inner: int, unit: bool) -> str:
-    terms = [f" + j{i}" if unit and i == inner - 1 else f" + j{i} * {array}_{i}" for i in range(inner)]
+    terms = [
+        f" + j{i}" if unit and i == inner - 1 else f" + j{i} * {array}_{i}" for i in range(inner)
+    ]
     return "".join(terms)
 
 

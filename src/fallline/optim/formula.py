@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from fallline.core.graph import trace
 from fallline.core.spec import Spec
 from fallline.optim import limits
@@ -20,7 +18,7 @@ from fallline.optim.checks import (
     nearest,
     parameters,
 )
-from fallline.optim.numbers import is_number
+from fallline.optim.numbers import is_number, plain
 from fallline.optim.recorded import Recorded
 from fallline.optim.space import Space
 
@@ -145,8 +143,7 @@ class Formula:
 
     def number(self, name: str, value: Any, *, at: str = "") -> Any:
         """The value of a numeric hyperparameter, checked."""
-        if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
-            value = value.item()
+        value = plain(value)
         if not is_number(value):
             raise TypeError(
                 f"{self.name}: {name} must be a number or a schedule (a function of the step); "

@@ -37,7 +37,7 @@ def nesterov(
         v = b v + g;  p -= lr (g + b v)
 
     form="usual"      re-parametrised, so that the gradient is taken at p: PyTorch, optax, Keras
-    form="lookahead"  the original: the gradient is taken at p - lr b v; then v = b v + g;  p -= lr v
+    form="lookahead"  the original: the gradient is taken at p - lr b v; v = b v + g;  p -= lr v
     lr_inside=True    v holds lr g: Keras and scikit-learn
 
     Some texts peek ahead with a plus sign; with v as here, the minus is right. The points at which

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fallline.core.spec import Spec, spec_of
 
 
 def is_number(value: Any) -> bool:
     """Whether it is a Python number; a bool is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number as a Python number, which leaves the type of arrays alone."""
+    is_numpy = isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0
+    return value.item() if is_numpy else value
 
 
 def is_zero(x: Any) -> bool:

@@ -13,7 +13,7 @@ from fallline.core.spec import shape_of, spec_of
 from fallline.core.trace import Tracer
 from fallline.optim.formula import Formula, Settings
 from fallline.optim.leaves import Leaves, joined, split
-from fallline.optim.numbers import is_fixed, is_number, number_spec
+from fallline.optim.numbers import is_fixed, is_number, number_spec, plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,7 @@ class Part:
         """The formula on each row of arrays. The scalars are the same for all rows."""
         named = dict(zip(self.formula.scalars, scalars, strict=True))
         named |= {n: numbers[n] for n in [*self.formula.from_step, *self.changing]}
+        named = {n: plain(v) for n, v in named.items()}
         specs = {n: number_spec(v) for n, v in named.items()}
         slots, found, new = tuple(self.slots), [], scalars
         for row in rows:

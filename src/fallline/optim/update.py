@@ -11,7 +11,6 @@ import numpy as np
 from fallline.core import tree
 from fallline.core.graph import Graph, trace
 from fallline.core.spec import shape_of, spec_of
-from fallline.core.trace import Tracer
 from fallline.optim.checks import nearest
 from fallline.optim.formula import formula_in
 from fallline.optim.leaves import arrays_of, check_floats, gradients_of, strong
@@ -70,7 +69,7 @@ class Update(Optimizer):
         return self._constants | {label: part.at(n, t) for part, n, label in self._schedules}
 
     def describe(self) -> dict[str, Any]:
-        settings = {label: _plain(part.settings[n]) for part, n, label in self._all()}
+        settings = {label: _written(part.settings[n]) for part, n, label in self._all()}
         return {
             "name": self.name,
             "parts": [part.formula.name for part in self.parts],
@@ -112,7 +111,7 @@ class Update(Optimizer):
         for i, part in enumerate(self.parts):
             labels = self._states[i]
             slots = [arrays_of(state[labels[slot]])[0] for slot in part.slots]
-            scalars = [_number(state[labels[s]]) for s in part.formula.scalars]
+            scalars = [state[labels[s]] for s in part.formula.scalars]
             new, slots, scalars = part.apply(
                 names, [g, p, *slots], scalars, self._numbers(part, i, t, hyper)
             )
@@ -226,12 +225,8 @@ class Update(Optimizer):
         return {"t": t, "lr": hyper.get("lr", self.rule.settings.get("lr"))} | own
 
 
-def _number(value: Any) -> Any:
-    """A scalar state, which may have been an array in a file."""
-    return value if value.__class__ is Tracer else float(value)
-
-
-def _plain(value: Any) -> Any:
+def _written(value: Any) -> Any:
+    """A setting as plain data: a schedule as it prints."""
     return repr(value) if callable(value) else value
 
 

@@ -34,9 +34,15 @@ def _first_bad(trainer: Trainer) -> str:
     step = trainer._plan(batch)
     graph = step.plan.graph
     order = trainer._order
-    given: dict[int, Any] = {id(step.params): trainer.params, id(step.X): trainer.X, id(step.y): trainer.y}
+    given: dict[int, Any] = {
+        id(step.params): trainer.params,
+        id(step.X): trainer.X,
+        id(step.y): trainer.y,
+    }
     given |= {id(s): a for s, a in zip(step.slots, trainer.slots, strict=True)}
-    given[id(step.index)] = order[trainer.position : trainer.position + batch] if order is not None else None
+    given[id(step.index)] = (
+        order[trainer.position : trainer.position + batch] if order is not None else None
+    )
     given[id(step.weights)] = trainer.weights
     given[id(step.key)] = trainer._run(batch).key[0]
     for node in graph.nodes:
@@ -56,12 +62,22 @@ def _describe(node: Node, args: list[Any], value: Any) -> str:
     bad = ~np.isfinite(value)
     what = "nan" if np.isnan(value).any() else "infinity"
     name = node.op.name  # type: ignore[union-attr]
-    sizes = [f"{float(np.abs(a).max()):.3g}" for a in args if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and a.size]
+    sizes = [
+        f"{float(np.abs(a).max()):.3g}"
+        for a in args
+        if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and a.size
+    ]
     of = f" of numbers up to {' and '.join(sizes)}" if sizes else ""
-    at = f" ({node.where[0]}:{node.where[1]})" if node.where and not _is_call_of_fit(node.where) else ""
+    at = (
+        f" ({node.where[0]}:{node.where[1]})"
+        if node.where and not _is_call_of_fit(node.where)
+        else ""
+    )
     return f"{name}{of} gave {what} in {int(bad.sum())} of {bad.size} places{at}"
 
 
 def _is_call_of_fit(where: tuple[str, int, str]) -> bool:
     """Our own layers have no line of the user's but the one that called us."""
-    return any(word in linecache.getline(where[0], where[1]) for word in ("fit(", "Trainer(", "steps("))
+    return any(
+        word in linecache.getline(where[0], where[1]) for word in ("fit(", "Trainer(", "steps(")
+    )

@@ -68,11 +68,26 @@ def fit(
     """
     found, link = _loss(loss, label_smoothing)
     X, y = _checked(data, link, net, "X", "y")
-    held = None if validation is None else _checked(validation, link, net, "validation X", "validation y")
+    held = (
+        None
+        if validation is None
+        else _checked(validation, link, net, "validation X", "validation y")
+    )
     _check_outputs(net, X, y, link)
     bound = optim.by_name(optimizer)() if isinstance(optimizer, str) else optimizer
     weights = _weights(sample_weight, class_weight, y)
-    trainer = Trainer(net, (X, y), loss=found, optimizer=bound, batch_size=_batch_size(batch_size), seed=seed, sample_weight=weights, penalty=penalty, drop_last=drop_last, replacement=replacement)
+    trainer = Trainer(
+        net,
+        (X, y),
+        loss=found,
+        optimizer=bound,
+        batch_size=_batch_size(batch_size),
+        seed=seed,
+        sample_weight=weights,
+        penalty=penalty,
+        drop_last=drop_last,
+        replacement=replacement,
+    )
     _check_count("epochs", epochs, 0)
     net.link = link
     return _Run(trainer, held, link, list(callbacks), display(progress)).epochs(epochs)
@@ -81,12 +96,16 @@ def fit(
 class _Run:
     """The loop over epochs, with what is recorded on the way."""
 
-    def __init__(self, trainer: Trainer, held: Any, link: str, callbacks: list[Callback], shown: Silent) -> None:
+    def __init__(
+        self, trainer: Trainer, held: Any, link: str, callbacks: list[Callback], shown: Silent
+    ) -> None:
         self.trainer, self.held, self.link = trainer, held, link
         self.callbacks, self.shown = callbacks, shown
         self.history = History()
         self.losses: list[np.ndarray[Any, Any]] = []
-        self.every = min([c.every for c in callbacks if isinstance(getattr(c, "every", None), int)], default=0)  # type: ignore[attr-defined]
+        self.every = min(
+            [c.every for c in callbacks if isinstance(getattr(c, "every", None), int)], default=0
+        )  # type: ignore[attr-defined]
 
     def epochs(self, count: int) -> History:
         trainer = self.trainer
@@ -132,7 +151,11 @@ class _Run:
     def _chunk(self, left: int) -> int:
         """Steps until somebody wants to look: a callback, or the bar about ten times a second."""
         chunk = self.trainer.chunk
-        return min(left, chunk, self.every - self.trainer.t % self.every) if self.every else min(left, chunk)
+        return (
+            min(left, chunk, self.every - self.trainer.t % self.every)
+            if self.every
+            else min(left, chunk)
+        )
 
     def _row(self, epoch: int, own: np.ndarray[Any, Any]) -> dict[str, float]:
         trainer = self.trainer
@@ -140,7 +163,9 @@ class _Run:
         sizes = np.full(len(own), b)
         if len(own) == trainer.steps_per_epoch and n % b and not trainer.drop_last:
             sizes[-1] = n % b
-        mean = float(np.average(own.astype(np.float64), weights=sizes)) if len(own) else float("nan")
+        mean = (
+            float(np.average(own.astype(np.float64), weights=sizes)) if len(own) else float("nan")
+        )
         row = {"epoch": epoch, "step": trainer.t, "loss": mean, "seconds": self.history.seconds}
         row |= {k: v for k, v in trainer.optimizer.hyper(max(trainer.t, 1)).items() if k == "lr"}
         if self.held is not None:
@@ -169,7 +194,9 @@ class _Run:
 def _loss(loss: str | Callable[..., Any], smoothing: float) -> tuple[Callable[..., Any], str]:
     found = losses.by_name(loss) if isinstance(loss, str) else loss
     if not callable(found):
-        raise TypeError(f"fit: loss must be a name or a function of outputs and targets; got {type(loss).__name__}.")
+        raise TypeError(
+            f"fit: loss must be a name or a function of outputs and targets; got {type(loss).__name__}."
+        )
     link = losses.link_of(found)
     if not smoothing:
         return found, link
@@ -180,7 +207,9 @@ def _loss(loss: str | Callable[..., Any], smoothing: float) -> tuple[Callable[..
 
 def _checked(data: Any, link: str, net: Module, *names: str) -> tuple[Any, Any]:
     if not isinstance(data, tuple) or len(data) != 2:
-        raise TypeError(f"fit: {names[0].replace(' X', '')} data must be a pair (X, y); got {type(data).__name__}.")
+        raise TypeError(
+            f"fit: {names[0].replace(' X', '')} data must be a pair (X, y); got {type(data).__name__}."
+        )
     task = "classification" if link == "softmax" else None
     X, y = as_arrays(data[0], data[1], task=task, caller="fit", names=(names[0], names[1]))
     dtype = net.gather().dtype
@@ -197,12 +226,18 @@ def _check_outputs(net: Module, X: Any, y: Any, link: str) -> None:
     z = net(x)
     if link == "softmax":
         if z.ndim != 2:
-            raise ValueError(f"fit: cross-entropy needs outputs (n, classes); the network gives {spec_of(z)!r} for one example.")
+            raise ValueError(
+                f"fit: cross-entropy needs outputs (n, classes); the network gives {spec_of(z)!r} for one example."
+            )
         if y.ndim == 1 and len(y) and (y.min() < 0 or y.max() >= z.shape[1]):
             bad = int(y.max()) if y.max() >= z.shape[1] else int(y.min())
-            raise ValueError(f"fit: labels must be in [0, {z.shape[1]}), the network's outputs; got {bad}. Did you mean a last layer of {bad + 1} units?")
+            raise ValueError(
+                f"fit: labels must be in [0, {z.shape[1]}), the network's outputs; got {bad}. Did you mean a last layer of {bad + 1} units?"
+            )
     elif z.shape[1:] != y.shape[1:] and not (z.shape[1:] == (1,) and y.ndim == 1):
-        raise ValueError(f"fit: outputs and targets must agree; the network gives {z.shape[1:]} per example, y has {y.shape[1:]}.")
+        raise ValueError(
+            f"fit: outputs and targets must agree; the network gives {z.shape[1:]} per example, y has {y.shape[1:]}."
+        )
 
 
 def _weights(sample_weight: Any, class_weight: Any, y: Any) -> Any:
@@ -210,7 +245,9 @@ def _weights(sample_weight: Any, class_weight: Any, y: Any) -> Any:
     if sample_weight is not None:
         weights = np.asarray(sample_weight, dtype=np.float64)
         if weights.shape != (len(y),) or not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError(f"fit: sample_weight must be {len(y)} finite numbers >= 0; got shape {weights.shape}.")
+            raise ValueError(
+                f"fit: sample_weight must be {len(y)} finite numbers >= 0; got shape {weights.shape}."
+            )
     if class_weight is None:
         return weights
     if y.ndim != 1:
@@ -221,10 +258,14 @@ def _weights(sample_weight: Any, class_weight: Any, y: Any) -> Any:
     elif isinstance(class_weight, dict):
         unknown = [k for k in class_weight if k not in found]
         if unknown:
-            raise ValueError(f"fit: class_weight names {unknown[0]!r}, which is not among the labels.")
+            raise ValueError(
+                f"fit: class_weight names {unknown[0]!r}, which is not among the labels."
+            )
         of_class = np.array([float(class_weight.get(k.item(), 1.0)) for k in found])
     else:
-        raise ValueError(f"fit: class_weight must be a dict of label and weight, 'balanced' or None; got {class_weight!r}.")
+        raise ValueError(
+            f"fit: class_weight must be a dict of label and weight, 'balanced' or None; got {class_weight!r}."
+        )
     return of_class[place] if weights is None else weights * of_class[place]
 
 

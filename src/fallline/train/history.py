@@ -38,5 +38,7 @@ class History:
     def __repr__(self) -> str:
         if not self.epochs:
             return f"History({self.steps} steps)"
-        last = ", ".join(f"{k} {v:.4g}" for k, v in self.epochs[-1].items() if k not in ("epoch", "step"))
+        last = ", ".join(
+            f"{k} {v:.4g}" for k, v in self.epochs[-1].items() if k not in ("epoch", "step")
+        )
         return f"History({len(self.epochs)} epochs, {self.steps} steps; last: {last})"

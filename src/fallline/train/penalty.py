@@ -31,7 +31,9 @@ class Penalty:
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"penalty: l1_ratio must be in [0, 1]; got {self.l1_ratio}.")
         if self.count not in ("data", "batch", "one"):
-            raise ValueError(f"penalty: count must be 'data', 'batch' or 'one'; got {self.count!r}.")
+            raise ValueError(
+                f"penalty: count must be 'data', 'batch' or 'one'; got {self.count!r}."
+            )
 
     def __call__(self, parameters: Sequence[Any], n_data: int, n_batch: int) -> Any:
         factor = self.strength / {"data": n_data, "batch": n_batch, "one": 1}[self.count]

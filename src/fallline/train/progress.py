@@ -75,19 +75,25 @@ class Bar(Silent):
         self._task: Any = self._progress.add_task(f"epoch 1/{epochs}", total=steps, numbers="")
 
     def step(self, done: int, loss: float) -> None:
-        self._progress.update(self._task, completed=done, numbers=f"loss {loss:.4f}  {self._numbers}")
+        self._progress.update(
+            self._task, completed=done, numbers=f"loss {loss:.4f}  {self._numbers}"
+        )
 
     def epoch(self, row: dict[str, float]) -> None:
         self._numbers = _numbers({k: v for k, v in row.items() if k.startswith("val")})
         now = min(int(row["epoch"]) + 1, self.epochs)
-        self._progress.update(self._task, description=f"epoch {now}/{self.epochs}", numbers=_numbers(row))
+        self._progress.update(
+            self._task, description=f"epoch {now}/{self.epochs}", numbers=_numbers(row)
+        )
 
     def stop(self) -> None:
         self._progress.stop()
 
 
 def _numbers(row: dict[str, float]) -> str:
-    return "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k in ("loss", "val_loss", "val_accuracy"))
+    return "  ".join(
+        f"{k} {v:.4g}" for k, v in row.items() if k in ("loss", "val_loss", "val_accuracy")
+    )
 
 
 def display(progress: bool | Silent | None) -> Silent:

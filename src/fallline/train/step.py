@@ -59,7 +59,9 @@ class Objective:
     n_data: int = 1
     weighted: bool = False
 
-    def __call__(self, net: Any, leaves: Sequence[Any], X: Any, y: Any, weights: Any, key: Any) -> Any:
+    def __call__(
+        self, net: Any, leaves: Sequence[Any], X: Any, y: Any, weights: Any, key: Any
+    ) -> Any:
         ctx = Context(mode="train", key=key)
         values = self.loss(net(X, ctx=ctx), y)
         if self.weighted:
@@ -87,7 +89,9 @@ class StepPlan:
     scalar_states: list[int]  # which outputs are the new scalar states
 
 
-def record_step(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int) -> StepPlan:
+def record_step(
+    layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int
+) -> StepPlan:
     """Trace, lower and lay out a step of `batch` examples."""
     level = Record()
     theta = level.input(Spec((layout.size,), layout.dtype), "params")
@@ -96,7 +100,9 @@ def record_step(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y
     leaves, structure = tree.flatten(start)
     names = [name for name, _ in tree.named_leaves(start)]
     flat = optimizer.flat
-    arrays, state, numbers, slots = _state_inputs(level, layout, start, leaves, structure, names, flat)
+    arrays, state, numbers, slots = _state_inputs(
+        level, layout, start, leaves, structure, names, flat
+    )
     t = level.input(spec_of(1), "t")
     hyper = dict(optimizer.hyper(1))
     for name in optimizer.changing:
@@ -127,8 +133,21 @@ def record_step(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y
     outputs += [_whole(r, flat) for r in _grouped(results, leaves, flat, len(layout.shapes))]
     scalars = [r for r, old in zip(results, leaves, strict=True) if isinstance(old, float)]
     nodes = [level.node(o) for o in (*outputs, *scalars)]
-    weak = [t.extra, *[hyper[n].extra for n in optimizer.changing], *[arrays[i].extra for i, v in enumerate(leaves) if isinstance(v, float)]]
-    inputs = [theta.extra, *[s.extra for s in slots], data.extra, targets.extra, weights.extra, index.extra, key.extra, *weak]
+    weak = [
+        t.extra,
+        *[hyper[n].extra for n in optimizer.changing],
+        *[arrays[i].extra for i, v in enumerate(leaves) if isinstance(v, float)],
+    ]
+    inputs = [
+        theta.extra,
+        *[s.extra for s in slots],
+        data.extra,
+        targets.extra,
+        weights.extra,
+        index.extra,
+        key.extra,
+        *weak,
+    ]
     graph = Graph(inputs, nodes, f"{optimizer.name} step")
     plan = Plan(graph, donate={1 + i: i for i in range(1 + len(slots))}, guard=LOSS)
     return StepPlan(
@@ -149,7 +168,15 @@ def _as_params(layout: Layout, optimizer: Any, flat: Any) -> Any:
     return flat if optimizer.flat else layout.views(flat)
 
 
-def _state_inputs(level: Record, layout: Layout, start: Any, leaves: list[Any], structure: Any, names: list[str], flat: bool) -> tuple[list[Any], Any, list[str], list[Any]]:
+def _state_inputs(
+    level: Record,
+    layout: Layout,
+    start: Any,
+    leaves: list[Any],
+    structure: Any,
+    names: list[str],
+    flat: bool,
+) -> tuple[list[Any], Any, list[str], list[Any]]:
     """Tracers for the optimizer's state: one flat vector per slot, a weak number per scalar."""
     slots: list[Any] = []
     arrays: list[Any] = []
@@ -164,7 +191,9 @@ def _state_inputs(level: Record, layout: Layout, start: Any, leaves: list[Any], 
             arrays.append(slots[-1])
         else:
             if not views:  # a slot is a run of leaves, one per array of the network
-                slots.append(level.input(Spec((layout.size,), layout.dtype), name.partition(".")[0]))
+                slots.append(
+                    level.input(Spec((layout.size,), layout.dtype), name.partition(".")[0])
+                )
                 views = list(layout.views(slots[-1]))
             arrays.append(views.pop(0))
     return arrays, tree.unflatten(structure, arrays), numbers, slots
@@ -187,7 +216,9 @@ def _projected(objective: Objective, layout: Layout, new: Any, flat: bool) -> An
     return new if flat else flat_vector(new)
 
 
-def record_evaluation(layout: Layout, loss: Callable[..., Any], link: str, X: Spec, y: Spec) -> Plan:
+def record_evaluation(
+    layout: Layout, loss: Callable[..., Any], link: str, X: Spec, y: Spec
+) -> Plan:
     """A plan from (flat parameters, X, y) to the sum of the losses and the number of right answers."""
     level = Record()
     theta = level.input(Spec((layout.size,), layout.dtype), "params")
@@ -196,7 +227,9 @@ def record_evaluation(layout: Layout, loss: Callable[..., Any], link: str, X: Sp
     z = net(data.astype(layout.dtype) if X.dtype.kind in "iub" else data)
     total = np.sum(loss(z, targets))
     outputs = [total, right_answers(z, targets, link)]
-    graph = Graph([theta.extra, data.extra, targets.extra], [level.node(o) for o in outputs], "evaluate")
+    graph = Graph(
+        [theta.extra, data.extra, targets.extra], [level.node(o) for o in outputs], "evaluate"
+    )
     return Plan(graph)
 
 
@@ -209,5 +242,7 @@ def right_answers(z: Any, y: Any, link: str) -> Any:
         return np.sum(np.argmax(z, axis=1) == y)
     if link in ("sigmoid", "margin"):
         z = np.reshape(z, (z.shape[0], -1))
-        return np.sum(np.all((z > 0) == (np.reshape(y, z.shape) > (0.5 if link == "sigmoid" else 0)), axis=1))
+        return np.sum(
+            np.all((z > 0) == (np.reshape(y, z.shape) > (0.5 if link == "sigmoid" else 0)), axis=1)
+        )
     return np.zeros((), np.int64)

@@ -57,7 +57,11 @@ class Trainer:
         self.params = net.gather()
         leaves, structure = tree.flatten(net)
         self.layout = Layout(structure, tuple(x.shape for x in leaves), self.params.dtype)
-        self.weights = None if sample_weight is None else np.ascontiguousarray(sample_weight, self.params.dtype)
+        self.weights = (
+            None
+            if sample_weight is None
+            else np.ascontiguousarray(sample_weight, self.params.dtype)
+        )
         self.objective = Objective(loss, penalty, self.n, self.weights is not None)
         self.t = 0
         self.epoch = 0  # of the next step
@@ -72,7 +76,10 @@ class Trainer:
         leaves, _ = tree.flatten(start)
         arrays = [np.ascontiguousarray(x) for x in leaves if not isinstance(x, float)]
         count = 1 if flat else len(self.layout.shapes)
-        self.slots = [np.concatenate([a.ravel() for a in arrays[i : i + count]]) for i in range(0, len(arrays), count)]
+        self.slots = [
+            np.concatenate([a.ravel() for a in arrays[i : i + count]])
+            for i in range(0, len(arrays), count)
+        ]
         self.scalars = [x for x in leaves if isinstance(x, float)]
 
     # -- the sequence of batches
@@ -149,7 +156,9 @@ class Trainer:
         total, right = 0.0, 0
         for start in range(0, len(X), EVALUATION_ROWS):
             part = slice(start, start + EVALUATION_ROWS)
-            plan = self._evaluation(array_spec(X[part].shape, X.dtype), array_spec(y[part].shape, y.dtype), link)
+            plan = self._evaluation(
+                array_spec(X[part].shape, X.dtype), array_spec(y[part].shape, y.dtype), link
+            )
             loss, hits = plan.run(params, X[part], y[part])
             total += float(loss)
             right += int(hits)
@@ -177,7 +186,12 @@ class _Run:
         self.rows = MOST_ROWS if step.plan.scalars else 1 << 20
         self.frame: Frame = step.plan.frame(rows=MOST_ROWS)
         self.seconds = 0.0  # of one step
-        for node, array in [(step.params, trainer.params), *zip(step.slots, trainer.slots, strict=True), (step.X, trainer.X), (step.y, trainer.y)]:
+        for node, array in [
+            (step.params, trainer.params),
+            *zip(step.slots, trainer.slots, strict=True),
+            (step.X, trainer.X),
+            (step.y, trainer.y),
+        ]:
             self.frame.bind(step.plan.base_of[node][0], array)
         if trainer.weights is not None:
             self.frame.bind(step.plan.base_of[step.weights][0], trainer.weights)
@@ -194,7 +208,11 @@ class _Run:
         done = 0
         batch = self.step.index.spec.shape[0]
         while done < count:
-            chunk = min(count - done, MOST_ROWS, max(1, int(CALL_SECONDS / self.seconds)) if self.seconds else 1)
+            chunk = min(
+                count - done,
+                MOST_ROWS,
+                max(1, int(CALL_SECONDS / self.seconds)) if self.seconds else 1,
+            )
             self._numbers(trainer, trainer.t + done + 1, chunk)
             start = trainer.position + done * batch
             self.frame.bind(self._index, trainer._order[start : start + chunk * batch], 8 * batch)  # type: ignore[index]
@@ -227,7 +245,10 @@ class _Run:
             given = [t + row, *[hyper[n] for n in names[1 : len(names) - len(scalars)]], *scalars]
             found = self.frame.numbers(given, row)
             if scalars:
-                scalars = [found[plan._position[id(plan.graph.outputs[i])]] for i in self.step.scalar_states]
+                scalars = [
+                    found[plan._position[id(plan.graph.outputs[i])]]
+                    for i in self.step.scalar_states
+                ]
                 self._after.append(scalars)
 
     def _settle(self, trainer: Trainer, done: int) -> None:
@@ -241,7 +262,11 @@ def _key(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec,
     if parts is None:
         return object()  # never found again
     formulas = tuple(
-        (part.formula, part.only, tuple((n, v) for n, v in part.settings.items() if n not in part.changing))
+        (
+            part.formula,
+            part.only,
+            tuple((n, v) for n, v in part.settings.items() if n not in part.changing),
+        )
         for part in parts
     )
     return layout, objective, formulas, tuple(optimizer.changing), X, y, batch
