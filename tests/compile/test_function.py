@@ -336,3 +336,23 @@ def test_numbers_stay_weak_when_they_are_fed_back():
     for _ in range(3):
         x, a = f(x, a)
     assert x.dtype == np.float32 and a.__class__ is float
+
+
+def test_in_forked_and_spawned_processes():
+    import multiprocessing
+    import os
+    import sys
+
+    f = fl.compile(lambda x: softmax(np.tanh(x) @ x.T))
+    expected = f(BIG)
+    if sys.platform != "win32":
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if np.array_equal(f(BIG), expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert np.array_equal(pool.apply(_compiled_here, (BIG,)), expected)
+
+
+def _compiled_here(x):
+    return fl.compile(lambda x: softmax(np.tanh(x) @ x.T))(x)

@@ -36,7 +36,7 @@ def test_unflatten_undoes_flatten(x):
 def test_order_and_names():
     x = {"b": 1, "a": (2, [3, None]), "c": Pair(4, OrderedDict(z=5))}
     assert tree.leaves(x) == [2, 3, 1, 4, 5]  # dicts by key
-    assert [name for name, _ in tree.named_leaves(x)] == ["a.0", "a.1.0", "b", "c.left", "c.right.z"]
+    assert [name for name, _ in tree.named_leaves(x)] == ["a.0", "a.1.0", "b", "c.0", "c.1.z"]
 
 
 def test_a_leaf_has_no_name():

@@ -307,6 +307,7 @@ for note, function in {
     "arrays apart": lambda x: x[np.array([1, 0]), :, np.array([0, 1])],
     "an integer apart from an array": lambda x: x[1, :, np.array([0, 1, 1])],
     "an integer beside an array": lambda x: x[:, 1, np.array([0, 1, 1])],
+    "arrays parted by dots for nothing": lambda x: x[:, PICK, ..., np.array(0)],
     "an array, None, an integer": lambda x: x[PICK % 2, None, 1],
     "an array of one number": lambda x: x[np.array(1)],
     "a list of one number": lambda x: x[[1]],

@@ -251,6 +251,21 @@ def test_every_loss_trains(loss):
     assert net.link == ops.loss.link_of(loss)
 
 
+def test_hinge_of_several_classes():
+    X, y = small(120)
+    net = nn.mlp([6, 16, 3], seed=0)
+    history = fl.fit(
+        net,
+        (X, y),
+        loss="hinge",
+        optimizer=optim.adam(lr=1e-2),
+        epochs=30,
+        validation=(X, y),
+        progress=False,
+    )
+    assert history.epochs[-1]["val_accuracy"] == (net.predict(X) == y).mean() > 0.8
+
+
 def test_a_loss_and_a_network_of_ones_own():
     class Net(nn.Module):
         def __init__(self):

@@ -14,11 +14,10 @@ from typing import Any
 import click
 
 from fallline.cli import terminal
-from fallline.cli.command import DEBUG, Context, write_examples
+from fallline.cli.command import DEBUG, INTERRUPTED, Context, write_examples
 from fallline.cli.errors import Failure, explained, unknown
 
 COMMANDS = ("compare", "train", "optimizers", "report")  # each is a module beside this one
-INTERRUPTED = 130  # as shells report a Ctrl-C
 
 
 class App(click.Group):
@@ -41,6 +40,10 @@ class App(click.Group):
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
         return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(self.epilog, formatter)
@@ -87,7 +90,7 @@ def _plain_warnings() -> Iterator[None]:
         else:
             usual(message, category, filename, lineno, *more)
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 DEBUG = "fallline.debug"  # the key in a context's meta
+INTERRUPTED = 130  # the exit code after a Ctrl-C, as shells have it
 
 
 class Formatter(click.HelpFormatter):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fallline.cli import options, problems, results, terminal
-from fallline.cli.command import Command
+from fallline.cli.command import INTERRUPTED, Command
 from fallline.cli.errors import asked_for
 
 
@@ -51,7 +52,7 @@ def _budgets() -> list[str]:
 @options.epochs
 @options.batch_size
 @options.seed
-@click.option("--jobs", metavar="N", type=options.Count(), default=1, help="Processes.")
+@click.option("--jobs", metavar="N", type=options.count(), default=1, help="Processes.")
 @click.option(
     "--out",
     metavar="DIR",
@@ -97,9 +98,20 @@ def command(
             out=out,
             progress=False if quiet else None,
         )
+    stopped = not _finished(comparison.summary, optimizers)
     if as_json:
         terminal.print_json(comparison.summary)
-    else:
+    elif not stopped:
         results.show(comparison, out)
-    if not comparison.complete:
+    elif out is not None:
+        click.echo(f"Report so far: {results.report_in(out)}")
+    if stopped:
         ctx.exit(INTERRUPTED)
+
+
+def _finished(summary: dict[str, Any], optimizers: list[str] | None) -> bool:
+    """Whether those are done that were asked for; the folder may hold others that are not."""
+    from fallline.lab.contenders import TEN
+
+    asked = TEN if optimizers is None else optimizers
+    return all(entry["complete"] for entry in summary["optimizers"] if entry["name"] in asked)

@@ -56,12 +56,12 @@ def explained(error: click.ClickException) -> str:
     ctx = getattr(error, "ctx", None)
     if isinstance(error, click.MissingParameter) and error.param and ctx:
         known = ", ".join(getattr(error.param.type, "names", ()))
-        return (
-            f"{ctx.info_name} needs {error.param.human_readable_name}: {known or 'it is missing'}."
-        )
+        needed = f"{ctx.info_name} needs {error.param.human_readable_name}"
+        return f"{needed}: {known}." if known else f"{needed}."
     if isinstance(error, click.NoSuchOption) and ctx:
         return unknown("option", error.option_name, _options(ctx))
-    return _lower(error.message)
+    ours = error.__cause__ or isinstance(error, click.BadParameter)
+    return error.message if ours else _lower(error.message)
 
 
 def _options(ctx: click.Context) -> list[str]:

@@ -1,7 +1,8 @@
-"""Kinds of arguments, and the options that several commands share."""
+"""Kinds of values, and the options that several commands share."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from fallline.cli.problems import PROBLEMS
 
 
 class Name(click.ParamType):
-    """One of some names, in any case and with - or _ alike; known when one is looked up."""
+    """One of some names, in any case, with - and _ alike; they are asked for when one is given."""
 
     def __init__(self, what: str, known: Callable[[], Iterable[str]]) -> None:
         self.name = what
@@ -26,52 +27,84 @@ class Name(click.ParamType):
         return list(self.known())
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        found = {_key(name): name for name in self.names}.get(_key(value))
-        return found or self.fail(unknown(self.name, value, self.names), param, ctx)
+        names = self.names
+        found = {_plain(name): name for name in names}.get(_plain(value))
+        return found or self.fail(unknown(self.name, value, names), param, ctx)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
 
 
 class Names(Name):
-    """Several of them, with commas between."""
+    """Several names with commas between."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
         names = [name.strip() for name in value.split(",") if name.strip()]
         if not names:
-            _refuse(self, param, "one name at least, commas between several", value)
+            _refuse(param, "names with commas between", value)
         return [super(Names, self).convert(name, param, ctx) for name in names]
 
 
-class Count(click.ParamType):
+class Value(click.ParamType):
+    """What a function makes of the text; it raises ValueError for what is not of its kind."""
+
+    def __init__(self, kind: str, convert: Callable[[str], Any]) -> None:
+        self.name = self.kind = kind
+        self.function = convert
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value  # a default
+        try:
+            return self.function(value)
+        except ValueError:
+            _refuse(param, self.kind, value)
+
+
+def count(least: int = 1) -> Value:
     """A whole number, at least so large."""
-
-    name = "count"
-
-    def __init__(self, least: int = 1) -> None:
-        self.least = least
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value):
-            value = int(value)
-        if not isinstance(value, int) or value < self.least:
-            _refuse(self, param, f"a whole number >= {self.least}", value)
-        return value
+    return Value(f"a whole number >= {least}", lambda text: _true(int(text), lambda n: n >= least))
 
 
-class Widths(click.ParamType):
-    """The widths of a multi-layer perceptron, as "64-100-10"."""
+def number() -> Value:
+    """A finite number."""
+    return Value("a number", lambda text: _true(float(text), math.isfinite))
 
-    name = "widths"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", value):
-            _refuse(self, param, "widths such as 64-100-10", value)
-        return tuple(int(width) for width in value.split("-"))
+def part() -> Value:
+    """A whole number, or a share of the whole, as a float."""
+
+    def convert(text: str) -> int | float:
+        if re.fullmatch(r"\d+", text):
+            return int(text)
+        return _true(float(text), lambda x: 0 < x < 1)
+
+    return Value("a number of examples or a share below 1", convert)
+
+
+def widths() -> Value:
+    """The widths of a multi-layer perceptron, from inputs to outputs."""
+
+    def convert(text: str) -> tuple[int, ...]:
+        found = re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", text)
+        return tuple(map(int, _true(found, bool).string.split("-")))
+
+    return Value("widths such as 64-100-10", convert)
+
+
+def setting() -> Value:
+    """A name and its value: a number, true, false, none, or a word."""
+
+    def convert(text: str) -> tuple[str, Any]:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        _true(name and equals and value, bool)
+        return name, _parsed(value)
+
+    return Value("of the form name=value", convert)
 
 
 class Folder(click.ParamType):
-    """A folder, which must exist already or may be made."""
+    """A folder that is there, or that can be made."""
 
     name = "folder"
 
@@ -80,19 +113,52 @@ class Folder(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         path = Path(value).expanduser()
-        if not path.is_dir() and (self.exists or path.exists()):
-            _refuse(self, param, "a folder", value, "a file" if path.exists() else "not there")
+        if path.exists() and not path.is_dir():
+            _refuse(param, "a folder", value, "is a file")
+        if self.exists and not path.exists():
+            _refuse(param, "a folder", value, "is not there")
         return path
 
 
-def _refuse(
-    kind: click.ParamType, param: Any, rule: str, value: Any, as_it_is: str = ""
-) -> NoReturn:
-    why = f"; {value!r} is {as_it_is}." if as_it_is else f"; got {value!r}."
-    kind.fail(f"{param.opts[-1]} must be {rule}{why}", param)
+class NewFile(click.ParamType):
+    """A file that can be made: looked at before the work, not after it."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        path = Path(value).expanduser()
+        if path.is_dir():
+            _refuse(param, "a file", value, "is a folder")
+        if not path.parent.is_dir():
+            _refuse(param, "in a folder that is there", value, "is not")
+        return path
 
 
-def _key(name: str) -> str:
+def _refuse(param: Any, rule: str, value: Any, but: str = "") -> NoReturn:
+    name = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
+    end = f"{str(value)!r} {but}." if but else f"got {str(value)!r}."
+    raise click.BadParameter(f"{name} must be {rule}; {end}", param=param)
+
+
+def _true(value: Any, rule: Callable[[Any], Any]) -> Any:
+    if not rule(value):
+        raise ValueError
+    return value
+
+
+def _parsed(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
@@ -101,22 +167,15 @@ data = click.option(
     "--data",
     metavar="DIR",
     type=Folder(exists=True),
-    help="Where the files of mnist or fashion-mnist are; else they are downloaded.",
+    help="Where the files of mnist or fashion-mnist are.",
 )
 model = click.option(
-    "--model",
-    metavar="WIDTHS",
-    type=Widths(),
-    help="Widths of the layers, such as 784-128-10, in place of the problem's own.",
+    "--model", metavar="WIDTHS", type=widths(), help="Widths of the layers, such as 784-128-10."
 )
-epochs = click.option(
-    "--epochs", metavar="N", type=Count(), help="In place of the problem's own number."
-)
-batch_size = click.option(
-    "--batch-size", metavar="N", type=Count(), help="In place of the problem's own."
-)
+epochs = click.option("--epochs", metavar="N", type=count(), help="Passes over the examples.")
+batch_size = click.option("--batch-size", metavar="N", type=count(), help="Examples in a step.")
 seed = click.option(
-    "--seed", metavar="N", type=Count(0), default=0, help="All random numbers follow from it."
+    "--seed", metavar="N", type=count(0), default=0, help="All random numbers follow from it."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")

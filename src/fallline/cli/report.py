@@ -12,16 +12,13 @@ from fallline.cli.command import Command
 
 @click.command(
     cls=Command,
-    short_help="Make a comparison's report again from its records.",
+    short_help="Make a comparison's report again.",
     epilog="fallline report out/digits",
 )
 @click.argument("folder", metavar="DIR", type=options.Folder(exists=True))
 @options.as_json
 def command(folder: Path, as_json: bool) -> None:
-    """Make summary.json and report.html in DIR again from the records that a comparison kept there.
-
-    It can be run beside a comparison that has not finished yet.
-    """
+    """Make summary.json and report.html in DIR again from the records that are kept there."""
     from fallline import lab
 
     comparison = lab.report(folder)

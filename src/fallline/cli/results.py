@@ -19,11 +19,11 @@ def show(comparison: Comparison, folder: Path | None) -> None:
     from rich.text import Text
 
     console = terminal.console()
-    summary, table = comparison.summary, comparison.table()
-    gone = terminal.fit(table, console.width, LEAVE_OUT)
+    summary = comparison.summary
+    table, gone = terminal.fit(comparison.table(), console.width, LEAVE_OUT)
     console.print(table)
     if gone:
-        console.print(Text(f"Left out, too narrow: {', '.join(gone)}.", style="dim"))
+        console.print(Text(f"Too narrow for {', '.join(gone)}.", style="dim"))
     console.print(Text("\n" + summary["verdict"]["headline"], style="bold"))
     console.print(Text(summary["verdict"]["text"]))
     for note in summary["notes"]:
@@ -31,9 +31,14 @@ def show(comparison: Comparison, folder: Path | None) -> None:
     console.print(Text("\n" + _where(folder)), soft_wrap=True)
 
 
-def _where(folder: Path | None) -> str:
+def report_in(folder: Path) -> Path:
+    """Where the report of a comparison is."""
     from fallline.lab.comparison import REPORT
 
+    return folder / REPORT
+
+
+def _where(folder: Path | None) -> str:
     if folder is None:
         return "Nothing was kept. --out DIR keeps every run and writes a report with curves."
-    return f"Report: {folder / REPORT}"
+    return f"Report: {report_in(folder)}"

@@ -41,16 +41,36 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def fit(table: Table, width: int, leave_out: Sequence[str]) -> list[str]:
-    """Take columns out of a table, in this order, until the rest fits; returns which."""
+def natural_width(table: Table) -> int:
+    """Columns that it takes if no cell is wrapped."""
     from rich.console import Console
     from rich.measure import Measurement
 
-    free = Console(width=WIDE)
+    unbound = Console(width=WIDE)
+    return Measurement.get(unbound, unbound.options, table).maximum
+
+
+def fit(table: Table, width: int, leave_out: Sequence[str]) -> tuple[Table, list[str]]:
+    """The table without so many columns, in this order, that the rest fits; and their names."""
     gone = []
     for name in leave_out:
-        if Measurement.get(free, free.options, table).maximum <= width:
+        if natural_width(table) <= width:
             break
-        table.columns[:] = [column for column in table.columns if column.header != name]
+        table = _without(table, name)
         gone.append(name)
-    return gone
+    return table, gone
+
+
+def _without(table: Table, name: str) -> Table:
+    from rich.table import Table
+
+    kept = [column for column in table.columns if column.header != name]
+    slim = Table(
+        *(column.copy() for column in kept),
+        box=table.box,
+        pad_edge=table.pad_edge,
+        header_style=table.header_style,
+    )
+    for cells in zip(*(column.cells for column in kept), strict=True):
+        slim.add_row(*cells)
+    return slim

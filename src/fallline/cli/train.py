@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,16 @@ from fallline.cli.command import INTERRUPTED, Command
 from fallline.cli.errors import asked_for
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fallline.data import Dataset
     from fallline.lab import Problem
     from fallline.nn import Module
     from fallline.optim import Optimizer
     from fallline.train import History
 
-ROWS = 10  # of the table of epochs
+ROWS = 10  # of the table: the last epochs
+COLUMNS = ("epoch", "step", "loss", "val_loss", "val_accuracy", "seconds")
 
 
 def _optimizers() -> list[str]:
@@ -46,12 +49,12 @@ def _optimizers() -> list[str]:
     default="adam",
     help="As `fallline optimizers` lists them; adam by default.",
 )
-@click.option("--lr", metavar="X", type=options.Number(), help="The learning rate.")
+@click.option("--lr", metavar="X", type=options.number(), help="The learning rate.")
 @click.option(
     "--set",
     "settings",
     metavar="NAME=X",
-    type=options.Setting(),
+    type=options.setting(),
     multiple=True,
     help="Another hyperparameter of the optimizer; may be repeated.",
 )
@@ -62,7 +65,7 @@ def _optimizers() -> list[str]:
 @click.option(
     "--validation",
     metavar="N",
-    type=options.Part(),
+    type=options.part(),
     help="Hold out so many training examples, or such a share; 0 for none.",
 )
 @click.option("--save", metavar="FILE", type=options.NewFile(), help="Save the network there.")
@@ -110,7 +113,7 @@ def command(
     )
     if save is not None:
         nn.save(network, save)
-    outcome = Outcome(settled, examples, network, bound, history, seed, save)
+    outcome = Outcome(settled, examples, seed, network, bound, history, save)
     if as_json:
         terminal.print_json(outcome.as_data())
     else:
@@ -119,16 +122,122 @@ def command(
         ctx.exit(INTERRUPTED)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Outcome:
-    """A training run: what was trained, how, and what came of it."""
+    """What was trained, how, and what came of it."""
 
     problem: Problem
     data: Dataset
+    seed: int
     network: Module
     optimizer: Optimizer
     history: History
-    seed: int
     saved: Path | None
 
-    def as_data(self) -> dict[str, Any]: ...
+    @property
+    def test_accuracy(self) -> float:
+        X, y = self.data.test or self.data.train
+        return float((self.network.predict(X) == y).mean())
+
+    def as_data(self) -> dict[str, Any]:
+        history = self.history
+        return {
+            "problem": self.problem.name,
+            "examples": {name: len(part.X) for name, part in self._parts().items()},
+            "model": "-".join(map(str, self.problem.model)),
+            "parameters": self.network.n_parameters,
+            "optimizer": self.optimizer.describe(),
+            "batch_size": self.problem.batch_size,
+            "seed": self.seed,
+            "epochs": history.epochs,
+            "steps": history.steps,
+            "seconds": history.seconds,
+            "stopped": history.stopped,
+            "test": {"accuracy": self.test_accuracy},
+            "saved": self.saved and str(self.saved),
+        }
+
+    def show(self) -> None:
+        from rich.text import Text
+
+        console = terminal.console()
+        rows = self.history.epochs[-ROWS:]
+        console.print(Text(self._title(), style="bold"))
+        if rows:
+            console.print()
+            console.print(_table(rows))
+        console.print(Text("\n" + self._result()))
+        if self.saved is not None:
+            console.print(Text(f"Saved: {self.saved}"), soft_wrap=True)
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("train", "validation", "test")
+        return {name: part for name in names if (part := getattr(self.data, name)) is not None}
+
+    def _title(self) -> str:
+        model = "-".join(map(str, self.problem.model))
+        return (
+            f"{self.problem.name}, {len(self.data.train.X):,} examples: {model} "
+            f"({self.network.n_parameters:,} parameters) by {self.optimizer!r}"
+        )
+
+    def _result(self) -> str:
+        history, wanted = self.history, self.problem.epochs
+        early = (
+            f" Stopped after {len(history.epochs):,} of {wanted:,} epochs."
+            if history.stopped
+            else ""
+        )
+        return (
+            f"test accuracy {self.test_accuracy:.2%}, "
+            f"{history.steps:,} steps in {history.seconds:.3g} s.{early}"
+        )
+
+
+def _table(rows: list[dict[str, float]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    names = [name for name in COLUMNS if name in rows[0]]
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(_cell(name, row[name]) for name in names))
+    return table
+
+
+def _cell(name: str, value: float) -> str:
+    if name in ("epoch", "step"):
+        return f"{value:,.0f}"
+    if name.endswith("accuracy"):
+        return f"{value:.2%}"
+    plain = value == 0 or 1e-3 <= abs(value) < 1e5
+    return f"{value:.4f}" if plain else f"{value:.3g}"
+
+
+def _bound(name: str, lr: float | None, settings: tuple[tuple[str, Any], ...]) -> Optimizer:
+    """The optimizer with its settings, each given once."""
+    from fallline import optim
+
+    given = [("lr", lr)] * (lr is not None) + list(settings)
+    names = [name for name, _ in given]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise click.UsageError(f"{twice[0]} is given {names.count(twice[0])} times.")
+    with asked_for():
+        return optim.by_name(name)(**dict(given))
+
+
+def _held_out(data: Dataset, part: int | float) -> Dataset:
+    """With that much of the training and validation examples for validation, or nothing."""
+    import numpy as np
+
+    from fallline.data import Examples
+
+    parts = [data.train] if data.validation is None else [data.train, data.validation]
+    whole = Examples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    data = replace(data, train=whole, validation=None)
+    if not part:
+        return data
+    with asked_for():
+        return data.split(part)

@@ -16,6 +16,9 @@ from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Tracer
 
 
+MOST_PLANS = 256  # of one function
+
+
 class Compiled:
     """A compiled function. Call it as the original; arguments by keyword must be static.
 
@@ -78,7 +81,10 @@ class Compiled:
             with self._lock:
                 plan = self._plans.get(frozen)
                 if plan is None:
-                    plan = self._plans[frozen] = Plan(self._trace(args, static))
+                    plan = Plan(self._trace(args, static))
+                    if len(self._plans) >= MOST_PLANS:  # the oldest goes
+                        del self._plans[next(iter(self._plans))]
+                    self._plans[frozen] = plan
         return plan, values
 
     def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:

@@ -18,14 +18,13 @@ from fallline.compile import texts
 from fallline.compile.fuse import Region, external_uses, is_fusible, regions
 from fallline.compile.kernel import RegionWriter, Scalar, Written
 from fallline.compile.layout import Layout, Layouts, row_major
-from fallline.compile.library import blas
+from fallline.compile.library import gemm
 from fallline.core.errors import UnsupportedError
 from fallline.core.graph import Graph, Node
 from fallline.core.op import Op
 from fallline.core.spec import Spec
 
 JOB_ELEMENTS = 1 << 15  # about so many elements of a loop are worth a job of their own
-JOB_FLOPS = 8e6
 MOST_JOBS = 64
 
 # An identity that is never simplified away: it moves a value into a buffer.
@@ -452,55 +451,30 @@ class _Lowering:
         *lead, m, n = node.spec.shape
         k = node.args[0].spec.shape[-1]
         item = dtype.itemsize
+        served = gemm.call(dtype, "NT"[ta] + "NT"[tb], m, n, k)
         batch = list(np.ndindex(*lead))
-        flops = 2 * m * n * k
-        pieces = 1 if len(batch) >= 8 else _job_count(flops, JOB_FLOPS, 8)
-        by_columns = n >= m
+        jobs = gemm.grid(m, n, k) if len(batch) < 8 else [(0, m, 0, n)]
+        strides = [x.broadcast((*lead, 0, 0)) for x in (a, b)] + [row_major((*lead, m, n))]
         rows: list[list[int | Place]] = []
         for index in batch:
-            places = []
-            for layout in (a, b):
-                strides = layout.broadcast((*lead, 0, 0))[: len(lead)]
-                places.append(
-                    layout.offset + sum(i * s for i, s in zip(index, strides, strict=True))
-                )
-            c = sum(
-                i * s for i, s in zip(index, row_major((*lead, m, n))[: len(lead)], strict=True)
-            )
-            for start, count in _ranges(n if by_columns else m, pieces, grain=16):
-                pa = places[0] + (0 if by_columns else start * (1 if ta else lda))
-                pb = places[1] + (start * (ldb if tb else 1) if by_columns else 0)
-                pc = c + (start if by_columns else start * n)
-                mm, nn = (m, count) if by_columns else (count, n)
-                rows.append(
-                    [
-                        blas.gemm_function(dtype),
-                        ta,
-                        tb,
-                        mm,
-                        nn,
-                        k,
-                        Place(a.root, pa * item),
-                        lda,
-                        Place(b.root, pb * item),
-                        ldb,
-                        Place(node, pc * item),
-                        max(n, 1),
-                        0,
-                    ]
-                )
+            a0, b0, c0 = (sum(i * s for i, s in zip(index, along)) for along in strides)
+            for i, height, j, width in jobs:
+                pa = Place(a.root, (a.offset + a0 + i * (1 if ta else lda)) * item)
+                pb = Place(b.root, (b.offset + b0 + j * (ldb if tb else 1)) * item)
+                pc = Place(node, (c0 + i * n + j) * item)
+                matrices = [pa, lda, pb, ldb, pc, max(n, 1)]
+                rows.append([*served.first, height, width, k, *matrices, 0])
         nbytes = sum(x.spec.nbytes for x in (*node.args, node))
-        return [
-            *before,
-            Launch(
-                blas.gemm_text(dtype), rows, "matmul", flops * len(batch), nbytes, calls_blas=True
-            ),
-        ]
+        flops = 2 * m * n * k * len(batch)
+        return [*before, Launch(served.text, rows, "matmul", flops, nbytes, served.calls_blas)]
 
     def _matrix(
         self, arg: Node, dtype: np.dtype[Any]
     ) -> tuple[tuple[Layout, int, int], list[Launch]]:
-        """An argument of a product as BLAS takes it: a layout, whether it is transposed, and its leading dimension; copied if neither fits."""
+        """An argument of a product: its layout, whether it is transposed, its leading dimension.
+
+        It is copied if neither its rows nor its columns lie in one piece.
+        """
         layout = self.layouts[arg]
         found = _leading(layout) if arg.spec.dtype == dtype else None
         if found is not None:
@@ -680,7 +654,7 @@ class _Lowering:
                 self.extra_buffers = [*getattr(self, "extra_buffers", []), copy]
                 before += self._region_launches(unit)
             row += [*arg.spec.shape, Place(layout.root, layout.offset * arg.spec.dtype.itemsize)]
-        text = node.op.kernel(*[a.spec for a in node.args], node.spec, **node.params)  # type: ignore[union-attr]
+        text = texts.of_function(node.op.kernel, node.spec.dtype)  # type: ignore[union-attr]
         return [*before, Launch(text, [row], node.op.name, 0, node.spec.nbytes)]  # type: ignore[union-attr]
 
     # -- buffers
@@ -825,7 +799,7 @@ def _last_inner(w: Written) -> int:
 
 
 def _leading(layout: Layout) -> tuple[int, int] | None:
-    """(transposed, leading dimension) of the last two axes for BLAS, or None."""
+    """(transposed, leading dimension) of the last two axes for a matrix product, or None."""
     (m, n), (s, t) = layout.shape[-2:], layout.strides[-2:]
     if (t == 1 or n == 1) and (s >= n or m == 1) and s >= 0:
         return 0, max(s, n, 1)

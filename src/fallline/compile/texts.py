@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,3 +126,17 @@ def guard(dtype: np.dtype[Any]) -> str:
     if not isfinite(x):
         status[0] = {NOT_FINITE}
 """
+
+
+def of_function(function: Callable[..., Any], dtype: np.dtype[Any]) -> str:
+    """The kernel of a user's operation: the source of the function, with T the type of the result."""
+    name = function.__name__
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except OSError:
+        raise TypeError(f"{name}: the source of a kernel must be known. Write it in a file or a notebook cell.") from None
+    if not source.startswith("def "):
+        raise TypeError(f"{name}: a kernel must be a function made with def, without decorators.")
+    source = re.sub(rf"^def {name}\b", "def kernel", source)
+    source = re.sub(r"""(["'])T(\*?)\1""", rf'"{_name(dtype)}\2"', source)
+    return f"# name: {re.sub('[^A-Za-z0-9_]', '', name) or 'kernel'}\n{HEADING}{source}"

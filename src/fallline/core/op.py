@@ -272,7 +272,17 @@ def primitive(
     `vjp` has one rule per argument, `(g, y, *args, **params) -> cotangent`, None where there is
     none. `jvp(y, args, tangents, **params)` is optional, with None for a tangent that is zero:
     forward mode is otherwise derived by transposing the vjp.
+
+    `kernel`, for compiled code, is a loop in plain Python over flat memory. Its arguments are annotated:
+    for each array, and last for the result, its lengths ("int") and its elements ("T*", with T the
+    type of the result, or a type's name), in C order. Without one the operation runs eagerly only.
+
+        def running_max_kernel(n: "int", x: "T*", m: "int", y: "T*"):
+            for i in range(n):
+                y[i] = maximum(y[i - 1], x[i]) if i else x[i]
     """
+    if kernel is not None and kind == "primitive":
+        kind = "kernel"
 
     def pull(i: int, g: Any, y: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         rule = vjp[i] if i < len(vjp) else None

@@ -47,14 +47,13 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
     if not isinstance(net, Module):
         raise TypeError(f"save: needs a network; got {type(net).__name__}.")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    described = _described(net, "", arrays)
-    description = {
+    description: dict[str, Any] = {
         "version": VERSION,
-        "network": described,
+        "network": _described(net, "", arrays),
         "link": net.link,
         "classes": None if net.classes is None else net.classes.tolist(),
-        "sha256": _digest(arrays),
     }
+    description["sha256"] = _digest(description, arrays)
     content = to_bytes(arrays, {FORMAT: json.dumps(description)})
     _write_whole(Path(path), content)
 
@@ -126,8 +125,8 @@ def _function_name(value: Any, path: str) -> str:
     if callable(value) and name.isidentifier():  # a lambda's name is not one
         return name
     raise TypeError(
-        f"save: {path} holds {value!r}, which a file cannot name. Use a function that is defined "
-        "by def, or numbers and text."
+        f"save: {path} holds a {name or type(value).__name__}, which a file cannot name. Use a "
+        "function that is defined by def, or numbers and text."
     )
 
 
@@ -225,14 +224,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"load: {path} has version {version} of the format; this Fallline reads {VERSION}. "
             "A newer Fallline wrote it."
         )
-    if description.get("sha256") != _digest(arrays):
-        raise ValueError(f"load: the weights in {path} are not those that were saved: damaged.")
+    if description.pop("sha256", None) != _digest(description, arrays):
+        raise ValueError(f"load: {path} is damaged: its content is not what was saved.")
     return arrays, description
 
 
-def _digest(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """The sha256 of names, types, shapes and numbers."""
-    whole = hashlib.sha256()
+def _digest(description: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """The sha256 of the description, and of names, types, shapes and numbers."""
+    whole = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         whole.update(f"{name} {array.dtype.str} {array.shape}\n".encode())

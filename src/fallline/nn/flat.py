@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,10 @@ from fallline.core import tree
 Array = np.ndarray[Any, Any]
 
 ALIGNMENT = 64  # a cache line
+
+# The memory of all vectors made here, while it lives. Arrays that a user cut out of another may
+# lie as neatly, but training must not write into that one.
+_ours: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
 
 def gathered(module: Any) -> Array:
@@ -63,8 +68,9 @@ def _check(name: str, named: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
 
 def _where_they_are(leaves: Sequence[Array]) -> Array | None:
     """The vector that the arrays already make up, if they do."""
-    owner = leaves[0].base if leaves else None
-    if not isinstance(owner, np.ndarray) or not owner.flags.c_contiguous:
+    base = leaves[0].base if leaves else None
+    owner = _ours.get(id(base))
+    if owner is None or owner is not base:
         return None
     start = _address(leaves[0])
     if any(leaf.base is not owner for leaf in leaves) or not _follow(leaves, start):
@@ -113,6 +119,7 @@ def _replace(value: Any, views: Any) -> Any:
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
     raw = np.empty(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    _ours[id(raw)] = raw
     start = -_address(raw) % ALIGNMENT
     return raw[start : start + size * dtype.itemsize].view(dtype)
 

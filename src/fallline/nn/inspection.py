@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -157,10 +158,11 @@ def _layers(
     derivatives = dict(grads.modules())
     found = []
     for path, z in outputs.items():
-        module = modules.get(path.split("#")[0])
+        home = re.sub(r"#\d+", "", path)  # "block#2.0": the second run of block
+        module = modules.get(home)
         if module is None or not module._own_arrays():
             continue
-        own = derivatives[path.split("#")[0]]._own_arrays()
+        own = derivatives[home]._own_arrays()
         kind = type(module).__name__
         found.append(Layer(path, kind, z, z, sensitivities[path], dict(own)))
     return found

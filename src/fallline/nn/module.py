@@ -166,7 +166,10 @@ class Module:
 
     @property
     def link(self) -> str | None:
-        """From outputs to predictions: "softmax", "sigmoid", "identity", "exp"; `fit` sets it."""
+        """From outputs to predictions, as `ops.loss` says for each loss; `fit` sets it.
+
+        "softmax", "sigmoid", "margin" (the largest or positive output wins), "identity", "exp".
+        """
         return self._link
 
     @link.setter
@@ -188,9 +191,9 @@ class Module:
     def predict(self, X: Any, *, batch_size: int = 4096) -> Array:
         """Predictions for the rows of X: classes, or values where it was trained on values.
 
-        X  (n, ...). Returns (n,) classes for the link "softmax" and for one output with the link
-        "sigmoid", (n, k) of 0 and 1 for several such outputs, and numbers (n,) or (n, k) for the
-        links "identity" and "exp". It runs compiled, `batch_size` rows at a time. Raises
+        X  (n, ...). Returns (n,) classes for the links "softmax" and "margin" and for one output
+        with the link "sigmoid", (n, k) of 0 and 1 for several such outputs, and numbers, (n,) or
+        (n, k), for "identity" and "exp". It runs compiled, `batch_size` rows at a time. Raises
         RuntimeError where the link is not known yet.
         """
         from fallline.nn.predict import predict
@@ -211,7 +214,8 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         current = self.__dict__.get(name)
-        if isinstance(current, np.ndarray) and value is not current and value is not None:
+        kept = value is None or value is current or isinstance(value, Module)
+        if isinstance(current, np.ndarray) and not kept:
             value = _written(f"{type(self).__name__}: {name}", current, value)
         elif isinstance(value, np.generic):
             value = np.array(value)  # a parameter can be written to

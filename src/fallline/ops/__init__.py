@@ -4,7 +4,7 @@ from typing import Any as _Any
 
 from fallline.core import op as _kinds
 from fallline.core.op import bilinear, implements, linear, primitive, scaled
-from fallline.ops import activation, linalg, reduce, shape
+from fallline.ops import activation, linalg, loss, random, reduce, shape
 from fallline.ops.activation import (
     elu,
     erf,
@@ -57,6 +57,8 @@ __all__ = [
     # the modules
     "activation",
     "linalg",
+    "loss",
+    "random",
     "reduce",
     "shape",
 ]

@@ -18,12 +18,12 @@ from fallline.core.op import elementwise, implements, refuse_extras, scaled
 from fallline.core.spec import OF_PYTHON, Spec, spec_of
 from fallline.core.trace import METHODS, operand
 
-# Arithmetic.
+# Arithmetic. Rules divide with np.true_divide: Python's / raises where a Python number is 0.
 
 
 def _power_dx(y: Any, x: Any, p: Any) -> Any:
     if p.__class__ in (int, float):
-        return p * x ** (p - 1) if p else 0.0
+        return p * (x if p == 2 else np.power(x, p - 1)) if p not in (0, 1) else p
     return p * np.power(x, np.where(p == 0, 1, p - 1))  # 0 * 0**-1 would be nan
 
 
@@ -38,7 +38,11 @@ multiply = elementwise(
     np.multiply, lambda z, x, y: y, lambda z, x, y: x, kernel="{0} * {1}", analytic=True
 )
 divide = elementwise(
-    np.true_divide, lambda z, x, y: 1 / y, lambda z, x, y: -z / y, kernel="{0} / {1}", analytic=True
+    np.true_divide,
+    lambda z, x, y: np.true_divide(1, y),
+    lambda z, x, y: np.true_divide(-z, y),
+    kernel="{0} / {1}",
+    analytic=True,
 )
 negative = elementwise(np.negative, -1, kernel="-{0}", analytic=True)
 positive = elementwise(np.positive, 1, kernel="+{0}", analytic=True)
@@ -50,21 +54,25 @@ floor_divide = elementwise(np.floor_divide, None, None, kernel="floor_divide({0}
 remainder = elementwise(
     np.remainder, 1, lambda z, x, y: -np.floor_divide(x, y), kernel="remainder({0}, {1})"
 )
-fmod = elementwise(np.fmod, 1, lambda z, x, y: -np.trunc(x / y), kernel="fmod({0}, {1})")
+fmod = elementwise(
+    np.fmod, 1, lambda z, x, y: -np.trunc(np.true_divide(x, y)), kernel="fmod({0}, {1})"
+)
 
 # Roots, exponentials, logarithms.
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
-sqrt = elementwise(np.sqrt, lambda y, x: 0.5 / y, kernel="sqrt({0})", analytic=True)
-cbrt = elementwise(np.cbrt, lambda y, x: 1 / (3 * y * y), kernel="cbrt({0})")
+sqrt = elementwise(np.sqrt, lambda y, x: np.true_divide(0.5, y), kernel="sqrt({0})", analytic=True)
+cbrt = elementwise(np.cbrt, lambda y, x: np.reciprocal(3 * y * y), kernel="cbrt({0})")
 exp = elementwise(np.exp, lambda y, x: y, kernel="exp({0})", analytic=True)
 exp2 = elementwise(np.exp2, lambda y, x: LN2 * y, kernel="exp2({0})", analytic=True)
 expm1 = elementwise(np.expm1, lambda y, x: y + 1, kernel="expm1({0})", analytic=True)
-log = elementwise(np.log, lambda y, x: 1 / x, kernel="log({0})", analytic=True)
-log2 = elementwise(np.log2, lambda y, x: 1 / (LN2 * x), kernel="log2({0})", analytic=True)
-log10 = elementwise(np.log10, lambda y, x: 1 / (LN10 * x), kernel="log10({0})", analytic=True)
-log1p = elementwise(np.log1p, lambda y, x: 1 / (1 + x), kernel="log1p({0})", analytic=True)
+log = elementwise(np.log, lambda y, x: np.reciprocal(x), kernel="log({0})", analytic=True)
+log2 = elementwise(np.log2, lambda y, x: np.reciprocal(LN2 * x), kernel="log2({0})", analytic=True)
+log10 = elementwise(
+    np.log10, lambda y, x: np.reciprocal(LN10 * x), kernel="log10({0})", analytic=True
+)
+log1p = elementwise(np.log1p, lambda y, x: np.reciprocal(1 + x), kernel="log1p({0})", analytic=True)
 logaddexp = elementwise(
     np.logaddexp,
     lambda z, x, y: _share(np.exp, z, x, y),
@@ -100,8 +108,8 @@ arccos = elementwise(
 arctan = elementwise(np.arctan, lambda y, x: 1 / (1 + x * x), kernel="arctan({0})", analytic=True)
 arctan2 = elementwise(
     np.arctan2,
-    lambda a, y, x: x / (x * x + y * y),
-    lambda a, y, x: -y / (x * x + y * y),
+    lambda a, y, x: np.true_divide(x, x * x + y * y),
+    lambda a, y, x: np.true_divide(-y, x * x + y * y),
     kernel="arctan2({0}, {1})",
 )
 hypot = elementwise(
@@ -120,7 +128,7 @@ arccosh = elementwise(
     np.arccosh, lambda y, x: 1 / np.sqrt(x * x - 1), kernel="arccosh({0})", analytic=True
 )
 arctanh = elementwise(
-    np.arctanh, lambda y, x: 1 / (1 - x * x), kernel="arctanh({0})", analytic=True
+    np.arctanh, lambda y, x: np.reciprocal(1 - x * x), kernel="arctanh({0})", analytic=True
 )
 deg2rad = elementwise(np.deg2rad, lambda y, x: math.pi / 180, kernel="radians({0})")
 rad2deg = elementwise(np.rad2deg, lambda y, x: 180 / math.pi, kernel="degrees({0})")

@@ -160,8 +160,8 @@ def hinge(z: Any, y: Any) -> Any:
     z, y = _values("hinge", z, y)
     known = _known(y)
     if known is not None and not (np.isin(known, (0, 1)).all() or np.isin(known, (-1, 1)).all()):
-        wrong = np.unique(known)
-        raise ValueError(f"hinge: labels must be 0 and 1, or -1 and 1; got {wrong[:3].tolist()}.")
+        shown = ", ".join(f"{label:g}" for label in np.unique(known)[:3])
+        raise ValueError(f"hinge: labels must be 0 and 1, or -1 and 1; got {shown}.")
     return _reduced("hinge", relu(1 - np.where(y > 0, z, -z)), "mean")
 
 
@@ -337,4 +337,4 @@ def _check_range(caller: str, y: Any, low: float, high: float) -> None:
         wrong = known.min() if not known.min() >= low else known.max()
         if not low <= wrong <= high:
             within = f"in [{low}, {high}]" if high < math.inf else f"at least {low}"
-            raise ValueError(f"{caller}: targets must be {within}; got {wrong}.")
+            raise ValueError(f"{caller}: targets must be {within}; got {wrong:g}.")

@@ -169,15 +169,15 @@ scatter_add: Op = primitive(
 
 def getitem(x: Any, index: Any) -> Any:
     """x[index], with slices, integers, None, Ellipsis, integer arrays and boolean arrays."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    items = _expand_ellipsis([_item(i) for i in items], len(shape_of(x)))
+    items = [_item(i) for i in (index if isinstance(index, tuple) else (index,))]
     arrays = [k for k, i in enumerate(items) if i.__class__ in (np.ndarray, Tracer)]
+    x, rest = _basic(x, _expand_ellipsis(items, len(shape_of(x))))
     if not arrays:
-        return _basic(x, items)[0]
+        return x
     # Beside arrays, an integer counts as one: it may part two of them, or stand apart.
     advanced = [k for k, i in enumerate(items) if k in arrays or isinstance(i, int)]
     together = advanced == list(range(advanced[0], advanced[-1] + 1))
-    return _advanced(*_basic(x, items), together)
+    return _advanced(x, rest, together)
 
 
 def _item(i: Any) -> Any:
@@ -716,6 +716,8 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 @implements(np.diag)
 def _diag(v: Any, k: int = 0) -> Any:
+    if len(shape_of(v)) not in (1, 2):
+        raise ValueError(f"diag: the argument must have 1 or 2 dimensions; got {shape_of(v)}.")
     if len(shape_of(v)) == 2:
         return np.diagonal(v, k)
     n = shape_of(v)[0] + abs(k)

@@ -224,19 +224,23 @@ def _check_outputs(net: Module, X: Any, y: Any, link: str) -> None:
     """The network and the data fit together, found out on one example."""
     x = X[:1].astype(net.gather().dtype) if X.dtype.kind in "iub" else X[:1]
     z = net(x)
-    if link == "softmax":
-        if z.ndim != 2:
+    if link == "softmax" and z.ndim != 2:
+        raise ValueError(
+            "fit: cross-entropy needs outputs (n, classes); "
+            f"the network gives {spec_of(z)!r} for one example."
+        )
+    if link in ("softmax", "margin") and z.ndim == 2 and z.shape[1] > 1 and y.ndim == 1:
+        low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+        if low < 0 or high >= z.shape[1]:
+            bad = high if high >= z.shape[1] else low
+            cure = f" Did you mean a last layer of {bad + 1} units?" if bad > 0 else ""
             raise ValueError(
-                f"fit: cross-entropy needs outputs (n, classes); the network gives {spec_of(z)!r} for one example."
-            )
-        if y.ndim == 1 and len(y) and (y.min() < 0 or y.max() >= z.shape[1]):
-            bad = int(y.max()) if y.max() >= z.shape[1] else int(y.min())
-            raise ValueError(
-                f"fit: labels must be in [0, {z.shape[1]}), the network's outputs; got {bad}. Did you mean a last layer of {bad + 1} units?"
+                f"fit: labels must be in [0, {z.shape[1]}), the network's outputs; got {bad}.{cure}"
             )
     elif z.shape[1:] != y.shape[1:] and not (z.shape[1:] == (1,) and y.ndim == 1):
         raise ValueError(
-            f"fit: outputs and targets must agree; the network gives {z.shape[1:]} per example, y has {y.shape[1:]}."
+            f"fit: outputs and targets must agree; the network gives {z.shape[1:]} per example, "
+            f"y has {y.shape[1:]}."
         )
 
 

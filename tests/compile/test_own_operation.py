@@ -1,0 +1,88 @@
+"""Operations that a user declares: differentiated and compiled like ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline.core.errors import UnsupportedError
+from fallline.ops import elementwise, linear, primitive
+
+X = np.random.default_rng(0).standard_normal((3, 7))
+
+
+def central(f, x, v, e=1e-6):
+    return (f(x + e * v) - f(x - e * v)) / (2 * e)
+
+
+def check(f, x):
+    """Forward and reverse mode, second order, compiled."""
+    v = np.random.default_rng(1).standard_normal(x.shape)
+    total = lambda x: np.sum(f(x) ** 2)
+    np.testing.assert_allclose(fl.jvp(f, (x,), (v,))[1], central(f, x, v), atol=1e-7)
+    np.testing.assert_allclose(np.sum(fl.grad(total)(x) * v), central(total, x, v), rtol=1e-6)
+    np.testing.assert_allclose(fl.hvp(total, x, v), central(fl.grad(total), x, v), atol=1e-6)
+    np.testing.assert_allclose(fl.compile(f)(x), f(x), rtol=1e-12)
+    np.testing.assert_allclose(fl.compile(fl.grad(total))(x), fl.grad(total)(x), rtol=1e-10)
+    assert fl.compile(f)(x.astype(np.float32)).dtype == np.float32
+
+
+def test_elementwise_in_one_line():
+    softsign = elementwise(
+        lambda x: x / (1 + np.abs(x)),
+        lambda y, x: 1 / (1 + np.abs(x)) ** 2,
+        name="softsign",
+        kernel="{0} / (1 + absolute({0}))",
+    )
+    check(softsign, X)
+    # it joins the loop of its neighbours
+    assert len(fl.compile(lambda x: softsign(x * 2) + 1).plan(X).lowered.launches) == 1
+
+
+def test_linear():
+    def neighbours(x):
+        return np.roll(x, 1, axis=-1) + x
+
+    shift = linear(neighbours, lambda g, x: np.roll(g, -1, axis=-1) + g, name="neighbours")
+    v = np.ones_like(X)
+    np.testing.assert_allclose(fl.jvp(shift, (X,), (v,))[1], neighbours(v))
+    np.testing.assert_allclose(fl.grad(lambda x: np.sum(shift(x) * X))(X), np.roll(X, -1, axis=-1) + X)
+    with pytest.raises(UnsupportedError, match="neighbours cannot be compiled: it has no kernel"):
+        fl.compile(shift)(X)
+
+
+def decay_kernel(n: "int", m: "int", x: "T*", n_out: "int", m_out: "int", y: "T*"):
+    for i in range(n):
+        total = x[i * m] * 0
+        for j in range(m):
+            total = total / 2 + x[i * m + j]
+            y[i * m + j] = total
+
+
+def decayed(x):
+    y = np.array(x)
+    for j in range(1, x.shape[1]):
+        y[:, j] += y[:, j - 1] / 2
+    return y
+
+
+def test_primitive_with_a_kernel():
+    back = primitive(
+        lambda g: decayed(g[:, ::-1])[:, ::-1],
+        lambda u, y, g: decay(u),
+        name="decay_back",
+        spec=lambda g: g,
+    )
+    decay = primitive(
+        decayed, lambda g, y, x: back(g), name="decay", spec=lambda x: x, kernel=decay_kernel
+    )
+    v = np.random.default_rng(1).standard_normal(X.shape)
+    np.testing.assert_allclose(fl.jvp(decay, (X,), (v,))[1], decayed(v), rtol=1e-12)  # from the vjp
+    total = lambda x: np.sum(decay(x) ** 3)
+    np.testing.assert_allclose(np.sum(fl.grad(total)(X) * v), central(total, X, v), rtol=1e-6)
+    np.testing.assert_allclose(fl.hvp(total, X, v), central(fl.grad(total), X, v), atol=1e-5)
+    for dtype in (np.float32, np.float64):
+        x = X.astype(dtype)
+        for f in (decay, lambda x: decay(x * 2) + 1, lambda x: decay(x.T)):
+            np.testing.assert_allclose(fl.compile(f)(x), f(x), rtol=1e-5)
