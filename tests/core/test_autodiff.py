@@ -410,7 +410,7 @@ def test_foreign_types_of_tangents_and_cotangents():
     x = X.astype(np.float32)
     y, dy = jvp(lambda x: x, (x,), (X,))
     assert dy.dtype == np.float32
-    y, pull = vjp(lambda x: x, x)
+    _, pull = vjp(lambda x: x, x)
     assert pull(X)[0].dtype == np.float32
     assert pull([1, 1, 1] + 0 * np.ones(3, int))[0].dtype == np.float32
 
@@ -420,6 +420,14 @@ def test_python_numbers():
     assert value.__class__ is g.__class__ is float
     assert jvp(lambda x: x * x, (3.0,), (1.0,)) == (9.0, 6.0)
     assert grad(lambda x: x * 2)(np.float32(1)).dtype == np.float32
+
+
+def test_python_numbers_divide_like_arrays():
+    """Infinite where NumPy's are, not a ZeroDivisionError."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert grad(np.log)(0.0) == grad(np.sqrt)(0.0) == grad(lambda x: x**0.5)(0.0) == np.inf
+        assert grad(lambda x: 1 / x)(0.0) == -np.inf
+        assert np.isnan(grad(lambda x: x**1.5)(-2.0)) and grad(lambda x: x / 0)(1.0) == np.inf
 
 
 def test_a_python_number_does_not_promote_an_array():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fallline import ops
-from fallline.core.autodiff import grad, jvp, vjp
+from fallline.core.autodiff import grad, jvp
 from fallline.core.graph import trace
 from fallline.core.spec import array_spec
 from fallline.core.trace import FUNCTIONS

@@ -215,6 +215,8 @@ def _tracer():
             r"\(3, 1\) @ \(3, 2\). Did you mean x.T @ y?",
         ),
         (lambda x: x @ np.ones(4), ValueError, r"matmul: inner dimensions differ: \(3,\) @ \(4,\)"),
+        (lambda x: np.vecdot(x, np.ones(2)), ValueError, "vecdot: lengths differ"),
+        (lambda x: np.diag(x.reshape(1, 3, 1)), ValueError, "diag: the argument must have 1 or 2"),
         (lambda x: x @ 2.0, ValueError, "matmul: .* Did you mean x \\* y?"),
         (lambda x: x + np.ones(4), ValueError, "broadcast"),
         (lambda x: x.reshape(2, 2), ValueError, "reshape: 3 elements of shape"),

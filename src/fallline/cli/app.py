@@ -55,17 +55,20 @@ class App(click.Group):
             return found
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except click.ClickException as error:
+            if ctx.meta.get(DEBUG) and error.__cause__:
+                traceback.print_exception(error.__cause__)
+            raise
         except Exception as error:
             if ctx.meta.get(DEBUG):
-                traceback.print_exc()
-            if isinstance(error, click.ClickException):
-                raise
+                traceback.print_exception(error)
             raise Failure(error) from error
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
         """Run and exit: 0 done, 1 an error, 2 a wrong command line, 130 interrupted."""
+        terminal.write_anything()
         extra = {**extra, "color": terminal.colour(), "standalone_mode": False}
         with _plain_warnings():
             try:

@@ -46,18 +46,20 @@ def _budgets() -> list[str]:
     "--optimizers",
     metavar="A,B,C",
     type=options.Names("optimizer", _contenders),
-    help="Which; ten by default.",
+    help="Which of them; ten by default.",
 )
 @options.model
 @options.epochs
 @options.batch_size
 @options.seed
-@click.option("--jobs", metavar="N", type=options.count(), default=1, help="Processes.")
+@click.option(
+    "--jobs", metavar="N", type=options.count(), default=1, help="Runs side by side; 1 by default."
+)
 @click.option(
     "--out",
     metavar="DIR",
     type=options.Folder(exists=False),
-    help="Keep every run there, and summary.json and report.html.",
+    help="Keep every run there, with summary.json and report.html.",
 )
 @options.as_json
 @options.quiet

@@ -45,7 +45,7 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     >>> unknown("command", "compar", ["compare", "train"])
     "no command is called 'compar'. Did you mean compare?"
     """
-    # Imported for those who mistype: for everybody, it would double the time to start.
+    # Here, because everybody would wait for it and few mistype.
     from fallline.optim.checks import nearest
 
     return f"no {what} is called {given!r}. {nearest(given, known)}"

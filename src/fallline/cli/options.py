@@ -167,15 +167,22 @@ data = click.option(
     "--data",
     metavar="DIR",
     type=Folder(exists=True),
-    help="Where the files of mnist or fashion-mnist are.",
+    help="Folder with the files of mnist or fashion-mnist; else they are downloaded once.",
 )
 model = click.option(
-    "--model", metavar="WIDTHS", type=widths(), help="Widths of the layers, such as 784-128-10."
+    "--model",
+    metavar="WIDTHS",
+    type=widths(),
+    help="Widths of the layers, such as 784-128-10, in place of the usual.",
 )
 epochs = click.option("--epochs", metavar="N", type=count(), help="Passes over the examples.")
 batch_size = click.option("--batch-size", metavar="N", type=count(), help="Examples in a step.")
 seed = click.option(
-    "--seed", metavar="N", type=count(0), default=0, help="All random numbers follow from it."
+    "--seed",
+    metavar="N",
+    type=count(0),
+    default=0,
+    help="All random numbers follow from it; 0 by default.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")

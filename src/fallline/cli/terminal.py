@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -20,6 +21,13 @@ WIDE = 1000  # columns of a pipe or a file: lines are as long as they are
 def colour() -> bool | None:
     """False where NO_COLOR is set to anything; None leaves it to each stream."""
     return False if os.environ.get("NO_COLOR") else None
+
+
+def write_anything() -> None:
+    """Let a terminal without a minus sign or a dash have their codes, rather than an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(sentence: str) -> None:
@@ -46,8 +54,8 @@ def natural_width(table: Table) -> int:
     from rich.console import Console
     from rich.measure import Measurement
 
-    unbound = Console(width=WIDE)
-    return Measurement.get(unbound, unbound.options, table).maximum
+    console = Console()
+    return Measurement.get(console, console.options.update(width=WIDE), table).maximum
 
 
 def fit(table: Table, width: int, leave_out: Sequence[str]) -> tuple[Table, list[str]]:

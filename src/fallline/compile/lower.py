@@ -273,11 +273,8 @@ class _Lowering:
             inside = {id(n) for n in unit.nodes}
             for n in unit.nodes:
                 for a in n.args:
-                    if (
-                        not a.spec.weak
-                        and id(a) not in inside
-                        and not (a.is_constant and a.spec.size == 1)
-                    ):
+                    inlined = unit.region is not None and a.is_constant and a.spec.size == 1
+                    if not a.spec.weak and id(a) not in inside and not inlined:
                         root = self.layouts[a].root
                         if id(root) not in inside or unit.region is None:
                             unit.reads.add(root)

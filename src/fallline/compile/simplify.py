@@ -83,7 +83,7 @@ class _Rewriter:
             if found is not None:
                 return found
         if _is_foldable(op, args, spec):
-            return self._constant(_folded(op, args, params))
+            return self._constant(_folded(op, args, params, spec.weak))
 
         def make() -> Node:
             node = Node(spec, op, args, params)
@@ -216,14 +216,9 @@ def _is_foldable(op: Any, args: Any, spec: Spec) -> bool:
     return spec.size <= FOLD_LIMIT and op is not broadcast_to
 
 
-def _folded(op: Any, args: Any, params: Any) -> Node:
+def _folded(op: Any, args: Any, params: Any, weak: bool) -> Node:
     with np.errstate(all="ignore"):
-        value = op.eval(*[a.value for a in args], **params)
-    if all(a.spec.weak for a in args):
-        value = np.asarray(value).item()
-        return Node(
-            spec_of(value) if not isinstance(value, bool) else Spec((), np.dtype(bool)),
-            value=value if not isinstance(value, bool) else np.asarray(value),
-        )
-    value = np.asarray(value)
+        value = np.asarray(op.eval(*[a.value for a in args], **params))
+    if weak and value.dtype.kind != "b":
+        return Node(spec_of(value.item()), value=value.item())
     return Node(spec_of(value), value=value)

@@ -85,13 +85,15 @@ def _vdot(a: Any, b: Any, /) -> Any:
 
 
 @implements(np.vecdot)
-def _vecdot(x1: Any, x2: Any, /) -> Any:
-    return np.sum(x1 * x2, axis=-1)
+def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    if shape_of(x1)[axis : axis + 1 or None] != shape_of(x2)[axis : axis + 1 or None]:
+        raise ValueError(f"vecdot: lengths differ: {shape_of(x1)} and {shape_of(x2)}.")
+    return np.sum(x1 * x2, axis=axis)
 
 
 @implements(np.linalg.vecdot)
 def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.sum(x1 * x2, axis=axis)
+    return _vecdot(operand(x1), operand(x2), axis=axis)
 
 
 @implements(np.inner)
@@ -192,7 +194,7 @@ def _needed(terms: list[str], i: int, result: str) -> set[str]:
 
 
 def _own(letters: str, x: Any, needed: set[str]) -> tuple[str, Any]:
-    """Inside one operand: diagonals of repeated subscripts, sums over those that nobody else has."""
+    """In one operand: diagonals of repeated subscripts, sums over those that nobody else has."""
     for c in dict.fromkeys(letters):
         while letters.count(c) > 1:
             i = letters.index(c)

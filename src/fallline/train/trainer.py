@@ -14,6 +14,7 @@ from fallline.core import tree
 from fallline.core.spec import Spec, array_spec
 from fallline.data import epoch_order
 from fallline.nn.module import Module
+from fallline.ops import loss as losses
 from fallline.ops import philox
 from fallline.train.errors import DivergedError
 from fallline.train.step import LOSS, Layout, Objective, StepPlan, record_evaluation, record_step
@@ -39,7 +40,7 @@ class Trainer:
         net: Module,
         data: tuple[Any, Any],
         *,
-        loss: Callable[..., Any],
+        loss: str | Callable[..., Any],
         optimizer: Any,
         batch_size: int | None = 32,
         seed: int = 0,
@@ -62,6 +63,7 @@ class Trainer:
             if sample_weight is None
             else np.ascontiguousarray(sample_weight, self.params.dtype)
         )
+        loss = losses.by_name(loss) if isinstance(loss, str) else loss
         self.objective = Objective(loss, penalty, self.n, self.weights is not None)
         self.t = 0
         self.epoch = 0  # of the next step
