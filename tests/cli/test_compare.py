@@ -40,6 +40,15 @@ def test_as_json_standard_output_holds_nothing_else(done):
     assert json.loads(found.stdout) == json.loads((folder / "summary.json").read_text())
 
 
+def test_settings_reach_the_comparison():
+    more = ("--model", "64-20-10", "--epochs", 1, "--batch-size", 64, "--seed", 2, "--json")
+    found = run("compare", "digits", "--optimizers", "sgd", *more)
+    summary = json.loads(found.stdout)
+    problem, protocol = summary["problem"], summary["protocol"]
+    assert (problem["model"], problem["epochs"], problem["batch_size"]) == ("64-20-10", 1, 64)
+    assert (protocol["budget"], protocol["seed"]) == ("quick", 2)
+
+
 def test_quiet_is_quiet(done):
     found = run(*SMALL, "--out", done[1], "--quiet")
     assert found.exit_code == 0 and found.stderr == "" and found.stdout == done[0].stdout

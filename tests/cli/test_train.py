@@ -43,6 +43,15 @@ def test_a_seed_gives_the_same_numbers_again(saved):
     assert [row["loss"] for row in again["epochs"]] == [row["loss"] for row in found["epochs"]]
 
 
+def test_the_numbers_are_those_of_the_library(saved):
+    digits, net = data.digits(), nn.mlp([64, 100, 10], seed=3)
+    history = fallline.train.fit(
+        net, digits.train, epochs=2, validation=digits.validation, seed=3, progress=False
+    )
+    found = saved[0]["epochs"]
+    assert [row["val_loss"] for row in found] == list(history.column("val_loss"))
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_the_result_on_a_terminal(columns):
     found = run("train", "digits", "--epochs", 12, "--quiet", COLUMNS=str(columns))

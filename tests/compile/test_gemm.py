@@ -196,6 +196,11 @@ CASES = {
     "of steps": ((40, 300), (150, 70), lambda a, b: a[:, ::2] @ b),
     "of many": ((9, 20, 30), (9, 30, 10), lambda a, b: a @ b),
     "of a few": ((3, 200, 90), (90, 110), lambda a, b: a @ b),
+    "to a column": ((128, 300), (300, 1), lambda a, b: a @ b),
+    "to a column, of a transpose": ((128, 300), (128, 1), lambda a, b: a.T @ b),
+    "with a column": ((128, 1), (50, 1), lambda a, b: a @ b.T),
+    "to columns": ((3, 50, 40), (3, 40, 1), lambda a, b: a @ b),
+    "with a vector": ((128, 300), (300,), lambda a, b: a @ b),
     "of vectors": ((50,), (50,), lambda a, b: a @ b),
 }
 

@@ -121,5 +121,4 @@ unit.store(total.get(), y, at(0))
 
 
 def test_prefetch_changes_nothing() -> None:
-    body = "unit.prefetch(x, n)\nunit.prefetch(y, n, write=True)"
-    assert np.all(emitted(body, 1 << 40, np.arange(8), 8) == -1)
+    assert np.all(emitted("unit.prefetch(x, n)", 1 << 40, np.arange(8), 8) == -1)

@@ -129,7 +129,7 @@ def test_activations_with_settings():
         assert repr(layer) == "leaky_relu  slope=0.3"
     same = [tree.structure(nn.Activation(ops.elu, alpha=a)) for a in (1.0, 1.0, 2.0)]
     assert same[0] == same[1] != same[2]
-    with pytest.raises(ValueError, match="none called 'rele'. Did you mean 'relu'?"):
+    with pytest.raises(ValueError, match="none called 'rele'. Did you mean relu?"):
         nn.Activation("rele")
 
 

@@ -375,7 +375,7 @@ def test_schedules_reach_the_step():
     [
         ({"epochs": -1}, "epochs must be"),
         ({"batch_size": 0}, "batch_size must be"),
-        ({"loss": "cross_entrpy"}, "Did you mean 'cross_entropy'"),
+        ({"loss": "cross_entrpy"}, "Did you mean cross_entropy"),
         ({"optimizer": "adm"}, "adam"),
         ({"class_weight": {7: 1.0}}, "class_weight names 7"),
         ({"sample_weight": [1.0]}, "sample_weight must be 30"),

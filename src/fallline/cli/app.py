@@ -103,13 +103,9 @@ def _plain_warnings() -> Iterator[None]:
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from fallline import __version__
 
-    try:
-        found = version("fallline")
-    except PackageNotFoundError:
-        found = "(not installed)"
-    click.echo(f"fallline {found}, Python {platform.python_version()}")
+    click.echo(f"fallline {__version__}, Python {platform.python_version()}")
     ctx.exit()
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from fallline.core.errors import did_you_mean
+
 # What the library raises on purpose; its messages are sentences.
 _EXPECTED = (ValueError, OSError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -45,10 +47,7 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     >>> unknown("command", "compar", ["compare", "train"])
     "no command is called 'compar'. Did you mean compare?"
     """
-    # Here, because everybody would wait for it and few mistype.
-    from fallline.optim.checks import nearest
-
-    return f"no {what} is called {given!r}. {nearest(given, known)}"
+    return f"no {what} is called {given!r}. {did_you_mean(given, known)}"
 
 
 def explained(error: click.ClickException) -> str:

@@ -447,6 +447,8 @@ class _Lowering:
         (a, ta, lda), (b, tb, ldb) = operands
         *lead, m, n = node.spec.shape
         k = node.args[0].spec.shape[-1]
+        if n == 1:  # a column is computed as a row, whose elements lie side by side
+            (a, ta, lda), (b, tb, ldb), m, n = (b, 1 - tb, ldb), (a, 1 - ta, lda), 1, m
         item = dtype.itemsize
         served = gemm.call(dtype, "NT"[ta] + "NT"[tb], m, n, k)
         batch = list(np.ndindex(*lead))
@@ -459,7 +461,7 @@ class _Lowering:
                 pa = Place(a.root, (a.offset + a0 + i * (1 if ta else lda)) * item)
                 pb = Place(b.root, (b.offset + b0 + j * (ldb if tb else 1)) * item)
                 pc = Place(node, (c0 + i * n + j) * item)
-                matrices = [pa, lda, pb, ldb, pc, max(n, 1)]
+                matrices: list[int | Place] = [pa, lda, pb, ldb, pc, max(n, 1)]
                 rows.append([*served.first, height, width, k, *matrices, 0])
         nbytes = sum(x.spec.nbytes for x in (*node.args, node))
         flops = 2 * m * n * k * len(batch)

@@ -44,6 +44,16 @@ class Node:
         self.where: tuple[str, int, str] | None = None
 
     @property
+    def kind(self) -> str:
+        """The kind of its operation; "" for inputs and constants."""
+        return self.op.kind if self.op is not None else ""
+
+    @property
+    def title(self) -> str:
+        """The name of its operation; "" for inputs and constants."""
+        return self.op.name if self.op is not None else ""
+
+    @property
     def is_constant(self) -> bool:
         return self.op is None and self.value is not None
 
@@ -51,8 +61,13 @@ class Node:
     def is_input(self) -> bool:
         return self.op is None and self.value is None
 
+    def apply(self, args: Sequence[Any]) -> Any:
+        """The result of its operation for these arguments."""
+        assert self.op is not None
+        return self.op(*args, **self.params)
+
     def __repr__(self) -> str:
-        return f"{self.name or (self.op.name if self.op else 'value')}: {self.spec!r}"
+        return f"{self.name or self.title or 'value'}: {self.spec!r}"
 
 
 class Record(Level):
@@ -135,8 +150,7 @@ class Graph:
         """The outputs for these values (or tracers) of the inputs, operation by operation."""
         found: dict[int, Any] = dict(zip(map(id, self.inputs), values, strict=True))
         for node in self.nodes:
-            args = [found.get(id(a), a.value) for a in node.args]
-            found[id(node)] = node.op(*args, **node.params)  # type: ignore[misc]
+            found[id(node)] = node.apply([found.get(id(a), a.value) for a in node.args])
         return [found.get(id(o), o.value) for o in self.outputs]
 
     def __call__(self, *args: Any) -> Any:
@@ -209,7 +223,7 @@ def _letters() -> Iterable[str]:
 def _call(node: Node, names: _Names) -> str:
     shown = [names[a] for a in node.args]
     shown += [f"{k}={v!r}" for k, v in node.params.items() if v is not None and v is not False]
-    return f"{node.op.name}({', '.join(shown)})"  # type: ignore[union-attr]
+    return f"{node.title}({', '.join(shown)})"
 
 
 def is_static(leaf: Any) -> bool:

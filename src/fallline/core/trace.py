@@ -11,14 +11,13 @@ so the user's code is NumPy.
 
 from __future__ import annotations
 
-import difflib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from fallline.core.errors import TracingError, UnsupportedError
+from fallline.core.errors import TracingError, UnsupportedError, nearest
 from fallline.core.spec import NUMBERS, OF_PYTHON, Spec, spec_of
 
 if TYPE_CHECKING:
@@ -171,8 +170,7 @@ class Tracer:
     def __getattr__(self, name: str) -> Any:
         method = METHODS.get(name)
         if method is None:
-            near = _nearest(name, METHODS)
-            raise AttributeError(f"a traced array has no attribute {name!r}.{near}")
+            raise AttributeError(f"a traced array has no attribute {name!r}.{_hint(name, METHODS)}")
         return lambda *args, **kwargs: method(self, *args, **kwargs)
 
     # What would lose the trace, and what to write instead.
@@ -272,15 +270,15 @@ _REDUCTIONS: dict[Any, Any] = {
 }
 
 
-def _nearest(name: str, known: Any) -> str:
-    names = [k if isinstance(k, str) else k.__name__ for k in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-    return f" Did you mean {close[0]}?" if close else ""
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known, alike=0.8)  # of so many names, one is always somewhat like it
+    return f" Did you mean {near}?" if near else ""
 
 
 def _unsupported(what: str, name: str) -> NoReturn:
+    names = [function.__name__ for function in (*UFUNCS, *FUNCTIONS)]
     raise UnsupportedError(
-        f"{what} is not supported on traced arrays.{_nearest(name, [*UFUNCS, *FUNCTIONS])} "
+        f"{what} is not supported on traced arrays.{_hint(name, names)} "
         "Write it with supported functions, or declare it with fl.ops.primitive."
     )
 

@@ -15,8 +15,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fallline.core.errors import did_you_mean
 from fallline.lab import live, worker
-from fallline.lab.contenders import Contender, contenders, nearest
+from fallline.lab.contenders import Contender, contenders
 from fallline.lab.page import page, results_table
 from fallline.lab.problem import as_problem
 from fallline.lab.protocol import BUDGETS, Budget
@@ -192,7 +193,8 @@ def _budget(budget: str | Budget) -> Budget:
     if isinstance(budget, Budget):
         return budget
     if budget not in BUDGETS:
-        raise ValueError(f"compare: no budget is called {budget!r}. {nearest(budget, BUDGETS)}")
+        hint = did_you_mean(budget, BUDGETS)
+        raise ValueError(f"compare: no budget is called {budget!r}. {hint}")
     return BUDGETS[budget]
 
 

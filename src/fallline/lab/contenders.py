@@ -6,10 +6,10 @@ in order of tuning priority, and `bind`, which the worker calls.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from fallline.core.errors import did_you_mean
 from fallline.optim.space import Choice, Range
 
 TEN = (
@@ -81,17 +81,10 @@ def contenders(which: Iterable[str | Contender] | None) -> list[Contender]:
     return chosen
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error sentence: what the user may have meant, or what there is."""
-    names = list(names)
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"There are {', '.join(sorted(names))}."
-
-
 def _named(name: str) -> Contender:
     entries = known()
     if name not in entries:
-        raise ValueError(f"compare: no optimizer is called {name!r}. {nearest(name, entries)}")
+        raise ValueError(f"compare: no optimizer is called {name!r}. {did_you_mean(name, entries)}")
     return entries[name]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fallline.lab.contenders import nearest
+from fallline.core.errors import did_you_mean
 
 if TYPE_CHECKING:
     from fallline.data import Dataset
@@ -138,7 +138,7 @@ def named(name: str, *, folder: Any = None) -> Problem:
         return Problem(data.digits(), (64, 100, 10), epochs=20, batch_size=32, name=key)
     makers = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist}
     if key not in makers:
-        hint = nearest(key, ["digits", *makers])
+        hint = did_you_mean(key, ["digits", *makers])
         raise ValueError(f"compare: no problem is called {name!r}. {hint}")
     return Problem(makers[key](folder=folder), (784, 128, 10), epochs=10, batch_size=128, name=key)
 
@@ -201,7 +201,8 @@ def _metric(metric: Any, task: str) -> Metric:
         return ACCURACY if task == "classification" else LOSS
     known = {"accuracy": ACCURACY, "loss": LOSS}
     if metric not in known:
-        raise ValueError(f"Problem: no metric is called {metric!r}. {nearest(str(metric), known)}")
+        hint = did_you_mean(metric, known)
+        raise ValueError(f"Problem: no metric is called {metric!r}. {hint}")
     if metric == "accuracy" and task != "classification":
         raise ValueError('Problem: accuracy needs labels; got a regression. Use metric="loss".')
     return known[metric]

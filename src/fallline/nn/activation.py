@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fallline.core.errors import did_you_mean
 from fallline.nn.module import Module
 from fallline.ops import activation as functions
 
@@ -59,7 +59,6 @@ def activation(which: str | Callable[..., Any]) -> Callable[..., Any]:
     if callable(which):
         return which
     if which not in ACTIVATIONS:
-        near = difflib.get_close_matches(str(which), ACTIVATIONS, n=1)
-        cure = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(ACTIVATIONS)}."
-        raise ValueError(f"activation: there is none called {which!r}. {cure}")
+        hint = did_you_mean(which, ACTIVATIONS)
+        raise ValueError(f"activation: there is none called {which!r}. {hint}")
     return ACTIVATIONS[which]

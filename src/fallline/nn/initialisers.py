@@ -12,7 +12,6 @@ An initialiser is a function (key, shape, dtype) of a random key (`ops.random`).
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.errors import did_you_mean
 from fallline.ops import philox
 from fallline.ops.philox import Key
 
@@ -159,9 +159,8 @@ def initialiser(
             return which
         which = known.__name__
     if which not in INITIALISERS:
-        near = difflib.get_close_matches(which, INITIALISERS, n=1)
-        cure = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(INITIALISERS)}."
-        raise ValueError(f"initialiser: there is none called {which!r}. {cure}")
+        hint = did_you_mean(which, INITIALISERS)
+        raise ValueError(f"initialiser: there is none called {which!r}. {hint}")
     parameters = inspect.signature(INITIALISERS[which]).parameters.values()
     allowed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     for name in settings:

@@ -12,7 +12,6 @@ range are refused where their values are known: not inside a compiled function.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fallline.core.errors import did_you_mean
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.core.trace import Tracer, operand
 from fallline.ops.activation import relu, softplus
@@ -39,9 +39,7 @@ def by_name(name: str) -> Loss:
     """
     if name in LOSSES:
         return LOSSES[name]
-    near = difflib.get_close_matches(str(name), LOSSES, n=1)
-    cure = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(LOSSES)}."
-    raise ValueError(f"loss: there is none called {name!r}. {cure}")
+    raise ValueError(f"loss: there is none called {name!r}. {did_you_mean(name, LOSSES)}")
 
 
 def link_of(loss: str | Loss) -> str:

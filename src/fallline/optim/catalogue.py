@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fallline.optim.checks import nearest
+from fallline.core.errors import did_you_mean
 from fallline.optim.optimizer import Optimizer
 from fallline.optim.rule import Rule
 from fallline.optim.update import Update
@@ -31,7 +31,7 @@ def by_name(name: str) -> Rule | Update:
     """
     known = rules()
     if name not in known:
-        raise ValueError(f"optim: no optimizer is called {name!r}. {nearest(name, known)}")
+        raise ValueError(f"optim: no optimizer is called {name!r}. {did_you_mean(name, known)}")
     return known[name]
 
 

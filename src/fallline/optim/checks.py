@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from fallline.core.errors import did_you_mean
 from fallline.core.graph import Node
 
 if TYPE_CHECKING:
     from fallline.optim.formula import Formula
 
 PER = ("element", "tensor", "global")
-
-
-def nearest(name: Any, known: Iterable[Any]) -> str:
-    """The end of an error sentence: what the user may have meant, or what there is."""
-    names = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are {', '.join(names)}." if names else "It has none."
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -42,7 +33,8 @@ def check_declaration(formula: Formula) -> None:
     ):
         for key in declared:
             if key not in formula.hypers:
-                raise ValueError(f"{name}: {what} names {key!r}. {nearest(key, formula.hypers)}")
+                hint = did_you_mean(key, formula.hypers)
+                raise ValueError(f"{name}: {what} names {key!r}. {hint}")
     found = parameters(formula.function)
     given = [p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD]
     if any(p.kind is p.VAR_POSITIONAL for p in found) or callable(formula.slots):
@@ -61,10 +53,10 @@ def check_declaration(formula: Formula) -> None:
 
 def check_elementwise(formula: Formula, nodes: Iterable[Node]) -> None:
     for node in nodes:
-        if not node.spec.weak and node.op is not None and node.op.kind != "elementwise":
+        if not node.spec.weak and node.op is not None and node.kind != "elementwise":
             at = f"\n  at {node.where[0]}:{node.where[1]}" if node.where else ""
             raise TypeError(
-                f"{formula.name}: {node.op.name} needs more than one element, and the formula is "
+                f"{formula.name}: {node.title} needs more than one element, and the formula is "
                 f"declared per element. Did you mean per='tensor' or per='global'?{at}"
             )
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fallline.core.errors import did_you_mean, nearest
 from fallline.core.graph import trace
 from fallline.core.spec import Spec
 from fallline.optim import limits
@@ -15,7 +16,6 @@ from fallline.optim.checks import (
     check_declaration,
     check_elementwise,
     check_outputs,
-    nearest,
     parameters,
 )
 from fallline.optim.numbers import is_number, plain
@@ -117,7 +117,7 @@ class Formula:
         for name in given:
             if name not in self.hypers:
                 raise TypeError(
-                    f"{self.name}: no hyperparameter {name!r}. {nearest(name, self.hypers)}"
+                    f"{self.name}: no hyperparameter {name!r}. {did_you_mean(name, self.hypers)}"
                 )
         missing = [
             n for n, d in self.hypers.items() if d is inspect.Parameter.empty and n not in given
@@ -136,9 +136,10 @@ class Formula:
         if allowed and any(value is a or (isinstance(value, str) and value == a) for a in allowed):
             return value
         if allowed and not is_number(default):
-            close = f" {nearest(value, allowed)}" if isinstance(value, str) else ""
+            near = nearest(value, allowed) if isinstance(value, str) else ""
+            hint = f" Did you mean {near}?" if near else ""
             shown = ", ".join(map(repr, allowed))
-            raise ValueError(f"{self.name}: {name} must be one of {shown}; got {value!r}.{close}")
+            raise ValueError(f"{self.name}: {name} must be one of {shown}; got {value!r}.{hint}")
         return value if callable(value) else self.number(name, value)
 
     def number(self, name: str, value: Any, *, at: str = "") -> Any:

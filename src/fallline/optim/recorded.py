@@ -43,11 +43,9 @@ class Recorded:
             program = self._all
         else:
             found.update(zip(map(id, self.met), self.prologue(*numbers), strict=True))
-        with np.errstate(
-            all="ignore"
-        ):  # as compiled code: non-finite values travel, the loss tells
+        with np.errstate(all="ignore"):  # as compiled: what is not finite travels, the loss tells
             for node, args, dead in program:
-                y = node.op(*[_value(a, found) for a in args], **node.params)  # type: ignore[misc]
+                y = node.apply([_value(a, found) for a in args])
                 found[id(node)] = _number(y) if node.spec.weak else y
                 for key in dead:
                     del found[key]

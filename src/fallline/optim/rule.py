@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
-from fallline.optim.checks import nearest
+from fallline.core.errors import did_you_mean
 from fallline.optim.formula import Formula, Settings
 from fallline.optim.part import Part
 from fallline.optim.space import Space
@@ -46,7 +46,7 @@ class Rule(Formula):
             if name not in self.hypers:
                 raise TypeError(
                     f"{self.name}: at names {name!r}, which the formula has not. "
-                    f"{nearest(name, self.hypers)}"
+                    f"{did_you_mean(name, self.hypers)}"
                 )
 
     def _names_of_slots(self) -> list[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fallline.core import tree
+from fallline.core.errors import did_you_mean
 from fallline.core.graph import Graph, trace
 from fallline.core.spec import shape_of, spec_of
-from fallline.optim.checks import nearest
 from fallline.optim.formula import formula_in
 from fallline.optim.leaves import arrays_of, check_floats, gradients_of, strong
 from fallline.optim.numbers import is_number
@@ -194,7 +194,8 @@ class Update(Optimizer):
         known = [label for _, _, label in self._all()]
         for name in hyper:
             if name not in known:
-                raise TypeError(f"{self.name}: no hyperparameter {name!r}. {nearest(name, known)}")
+                hint = did_you_mean(name, known)
+                raise TypeError(f"{self.name}: no hyperparameter {name!r}. {hint}")
         parts = []
         for part, labels in zip(self.parts, self._hypers, strict=True):
             changed = {n: hyper[label] for n, label in labels.items() if label in hyper}

@@ -1,4 +1,7 @@
-"""An optimizer's update of one flat vector, compiled: one fused loop over gradient, parameters and slots, in place."""
+"""An optimizer's update of one flat vector, compiled.
+
+One fused loop over gradient, parameters and slots, in place.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from fallline.optim.update import Update
 
 
 class Updater:
-    """Arrays `params` and `grads` of n elements and the optimizer's `slots`; calling it takes a step.
+    """Arrays `params` and `grads` of n elements, the optimizer's `slots`; a call takes a step.
 
-    For loops of one's own, where the gradient comes from elsewhere. Write the gradient into `grads`, call, read `params`.
+    For loops of one's own, where the gradient comes from elsewhere: write it into `grads`, call,
+    read `params`.
 
     >>> from fallline import optim
     >>> update = Updater(optim.sgd(lr=0.1), 3)

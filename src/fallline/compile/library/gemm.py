@@ -19,6 +19,7 @@ FALLLINE_GEMM=vector, blas or loops asks for one of them wherever it can compute
 from __future__ import annotations
 
 import functools
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -29,17 +30,19 @@ from numpy.typing import DTypeLike
 
 from fallline.compile.library import blas
 
-VERSION = 1  # of the table in `serves`; another version may give other bits
+VERSION = 1  # of BLOCKINGS and `serves`: another may give other bits
 SERVICES = ("vector", "blas", "loops")
 FORMS = ("NN", "NT", "TN", "TT")
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Blocking(NamedTuple):
-    """How a kernel uses an instruction set: tiles of `rows` x `vectors` registers of so many bytes.
+    """How an instruction set is used, and for which products.
 
-    A tile leaves room for a row of B and an element of A in the registers: of which AVX-512
-    has 32, AVX2 16. `depth` rows of B are gone through at a time, `packed` if it is transposed.
+    Tiles are `rows` x `vectors` registers of `register` bytes. They leave room for a row of B and
+    an element of A among the registers: of which AVX-512 has 32, AVX2 16. `depth` rows of B are
+    gone through at a time, `packed` if it is transposed. Products of `limit` multiply-adds and
+    more are left to BLAS.
     """
 
     register: int
@@ -47,11 +50,14 @@ class Blocking(NamedTuple):
     vectors: int
     depth: int
     packed: int
+    limit: float
 
 
+# Measured beside OpenBLAS (benchmarks/kernels.py). It has no kernels of its own for the newest
+# processors with AVX-512; with AVX2 it is faster by a fifth on large products, slower on small.
 BLOCKINGS = {
-    "avx512": Blocking(64, 8, 3, 512, 256),
-    "avx2": Blocking(32, 6, 2, 512, 512),
+    "avx512": Blocking(64, 8, 3, 512, 256, math.inf),
+    "avx2": Blocking(32, 6, 2, 512, 512, 1 << 18),
 }
 
 
@@ -71,11 +77,14 @@ def available() -> bool:
 
 def serves(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> str:
     """Which kernel computes C (m, n) from a sum over k: "vector", "blas" or "loops"."""
-    able = ["loops"]
-    if blas.gemm_function(dtype):
-        able.insert(0, "blas")
+    able = []
     if available() and np.dtype(dtype) in _DTYPES:
-        able.insert(0, "vector")
+        able.append("vector")
+    if blas.gemm_function(dtype):
+        able.append("blas")
+    if len(able) == 2 and m * n * k >= BLOCKINGS[instruction_set()].limit:
+        able.reverse()
+    able.append("loops")
     return forced() if forced() in able else able[0]
 
 
@@ -97,9 +106,9 @@ def gemm_text(
     """
     dtype = np.dtype(dtype)
     form = "NT"[trans_a] + "NT"[trans_b]
-    register, rows, vectors, depth, packed = blocking or BLOCKINGS[instruction_set()]
+    register, rows, vectors, depth, packed, _ = blocking or BLOCKINGS[instruction_set()]
     numbers = (register // dtype.itemsize, rows, vectors, packed if trans_b else depth)
-    text = Path(__file__).with_name("gemm_vector.py").read_text()
+    text = _source("gemm_vector.py")
     for old, new in {
         "gemm_vector_float32": f"gemm_vector_{form}_{dtype.name}",
         "float32": dtype.name,
@@ -126,11 +135,13 @@ def call(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> Call:
         return Call(gemm_text(dtype, bool(trans[0]), bool(trans[1])), (), False)
     if service == "blas":
         return Call(blas.gemm_text(dtype), (blas.gemm_function(dtype), *trans), True)
-    return Call(_loops_text(np.dtype(dtype)), (0, *trans), False)
+    text = _source("gemm_loops.py").replace("float32", np.dtype(dtype).name)
+    return Call(text, (0, *trans), False)
 
 
-def _loops_text(dtype: np.dtype) -> str:
-    return Path(__file__).with_name("gemm_loops.py").read_text().replace("float32", dtype.name)
+@functools.cache
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
 
 
 # Splitting a product ------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 from itertools import product
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -27,12 +28,13 @@ from fallline.compile.library.machine import operation
 from fallline.compile.library.value import Value, where
 from fallline.compile.library.vector import Unit, Variable, loop, when
 
+AHEAD = 4  # vectors: so far before it is packed, a row of B is asked for
 _INT = types.int64
 _MATRIX = (None, _INT, _INT)  # a pointer, the index of the first element, and from row to row
 
 
-def tile(dtype: str, lanes: int, rows: int, vectors: int, trans_a: int):
-    """multiply(a, a0, lda, b, b0, ldb, c, c0, ldc, height, width, depth, add)
+def tile(dtype: str, lanes: int, rows: int, vectors: int, trans_a: int) -> Any:
+    """For kernels: multiply(a, a0, lda, b, b0, ldb, c, c0, ldc, height, width, depth, add).
 
     C = op(A) B of `height` rows, `width` columns and `depth` products, or C += where `add` is not
     0. No more than `rows` rows and `vectors` vectors of columns are computed; C has at least one.
@@ -43,16 +45,23 @@ def tile(dtype: str, lanes: int, rows: int, vectors: int, trans_a: int):
         unit = Unit(builder, dtype, lanes)
         a0, lda, b0, ldb, c0, ldc = _integers(builder, a0, lda, b0, ldb, c0, ldc)
         height, width, depth, add = _integers(builder, height, width, depth, add)
-        # Rows beyond the last are the last one again: the same values, written once more.
-        row = [where(height > i, i, height - 1) for i in range(rows)]
-        side = (a, [a0 + i * (1 if trans_a else lda) for i in row], lda if trans_a else 1)
-        places = [c0 + i * ldc for i in row]
-        for count in range(1, vectors + 1):
-            fits = width <= lanes * count
-            enough = width > lanes * (count - 1)
-            with when(enough & fits if count < vectors else enough):
-                masks = [None] * (count - 1) + [unit.first(width - lanes * (count - 1))]
-                _tile(unit, side, (b, b0, ldb), (c, places), masks, depth, add)
+
+        def emit(most: int) -> None:
+            """The tile of `most` rows and as many vectors as there are."""
+            # Rows beyond the last are the last one again: the same values, written once more.
+            row = [where(height > i, i, height - 1) for i in range(most)]
+            side = (a, [a0 + i * (1 if trans_a else lda) for i in row], lda if trans_a else 1)
+            places = [c0 + i * ldc for i in row]
+            for count in range(1, vectors + 1):
+                before = lanes * (count - 1)
+                with when((width > before) & ((width <= before + lanes) | (count == vectors))):
+                    masks = [None] * (count - 1) + [unit.first(width - before)]
+                    _tile(unit, side, (b, b0, ldb), (c, places), masks, depth, add)
+
+        with when(height == 1):  # one sample at a time must not wait for eight
+            emit(1)
+        with when(height > 1):
+            emit(rows)
 
     return multiply
 
@@ -80,8 +89,8 @@ def _tile(unit: Unit, a, b, c, masks, depth: Value, add: Value) -> None:
         unit.store(sums[i, v].get(), c, places[i] + columns[v], masks[v])
 
 
-def pack(dtype: str, lanes: int):
-    """transpose(b, b0, ldb, panel, p0, stride, height, width)
+def pack(dtype: str, lanes: int) -> Any:
+    """For kernels: transpose(b, b0, ldb, panel, p0, stride, height, width).
 
     Rows of B become columns of the panel: panel[j, i] = B[i, j] for i < `height`, j < `width`.
     No more than `lanes` rows are read. `lanes` columns are written, those beyond the last with
@@ -96,6 +105,8 @@ def pack(dtype: str, lanes: int):
         starts = [b0 + where(height > i, i, height - 1) * ldb for i in range(lanes)]
         with loop(width.constant(0), width, lanes) as j:
             mask = unit.first(width - j)
+            for start in starts:
+                unit.prefetch(b, start + (j + AHEAD * lanes))
             block = unit.transpose([unit.load(b, start + j, mask) for start in starts])
             for i, vector in enumerate(block):
                 unit.store(vector, panel, p0 + (j + i) * stride)
@@ -103,10 +114,11 @@ def pack(dtype: str, lanes: int):
     return transpose
 
 
-def memory(count: int):
-    """allocate(like): `count` elements of the type that the pointer `like` has, on a cache line.
+def memory(count: int) -> Any:
+    """For kernels: allocate(like), a private array of so many of the pointer's elements.
 
-    They lie on the stack, are not initialised, and are gone when the kernel returns.
+    It begins at a cache line, lies on the stack, is not initialised, and is gone when the kernel
+    returns.
     """
 
     def allocate(context, like):

@@ -9,8 +9,8 @@ each call below appends an instruction to the machine code that is being written
 handle of the value that the instruction will produce. So `unit.load(p, i)` says "here, load 16
 numbers", and a handle is used, as often as one likes, to say what happens to them. A Python `for`
 around such calls appends them many times: that is an unrolled loop. A loop that the machine shall
-go through is opened by `with loop(...)`. What the machine chooses, it chooses in `select`, or skips
-in `with when(...)`; a Python `if` chooses while the code is written.
+go through is opened by `with loop(...)`; what it may skip, by `with when(...)`. A Python `if`
+chooses while the code is written.
 
 LLVM's values never change. What does change from one turn of a loop to the next, such as a sum, is
 a `Variable`: in memory as written, in a register after LLVM's first pass.
@@ -26,12 +26,13 @@ from contextlib import contextmanager
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.ir.values import MDValue
 from numba.core import cgutils
 from numpy.typing import DTypeLike
 
 from fallline.compile.library.value import Value, llvm_type
 
-_INT1, _INT8, _INT32 = ir.IntType(1), ir.IntType(8), ir.IntType(32)
+_INT8, _INT32 = ir.IntType(8), ir.IntType(32)
 
 
 class Unit:
@@ -48,18 +49,15 @@ class Unit:
         return ir.Constant(self.type, [0.0] * self.lanes)
 
     def broadcast(self, scalar: ir.Value) -> ir.Value:
-        """The scalar in every lane."""
-        nothing = ir.Constant(self.type, ir.Undefined)
+        """The scalar in every lane; it may be of any type."""
+        nothing = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(nothing, scalar, _INT32(0))
         return self.shuffle(first, first, [0] * self.lanes)
 
     def first(self, count: Value) -> ir.Value:
         """A mask: the lanes before `count`, which may be negative or beyond the last."""
-        places = ir.VectorType(count.ir.type, self.lanes)
-        counts = self.builder.insert_element(ir.Constant(places, ir.Undefined), count.ir, _INT32(0))
-        zeros = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
-        counts = self.builder.shuffle_vector(counts, counts, zeros)
-        numbers = ir.Constant(places, list(range(self.lanes)))
+        counts = self.broadcast(count.ir)
+        numbers = ir.Constant(counts.type, list(range(self.lanes)))
         return self.builder.icmp_signed("<", numbers, counts)
 
     def load_scalar(self, pointer: ir.Value, index: Value) -> ir.Value:
@@ -116,11 +114,11 @@ class Unit:
             bit //= 2
         return rows
 
-    def prefetch(self, pointer: ir.Value, index: Value, write: bool = False) -> None:
-        """Ask for the cache line of an element. Any address may be asked for."""
+    def prefetch(self, pointer: ir.Value, index: Value) -> None:
+        """Ask for the cache line of an element that will be read soon; it may lie anywhere."""
         place = self.builder.bitcast(self.builder.gep(pointer, [index.ir]), _INT8.as_pointer())
-        arguments = [place, _INT32(int(write)), _INT32(3), _INT32(1)]
-        self._call("prefetch", ir.VoidType(), arguments, "p0")
+        reading, nearest, data = _INT32(0), _INT32(3), _INT32(1)
+        self._call("prefetch", ir.VoidType(), [place, reading, nearest, data], "p0")
 
     @property
     def _suffix(self) -> str:
@@ -156,7 +154,7 @@ class Variable:
 
 @contextmanager
 def loop(start: Value, stop: Value, step: int) -> Iterator[Value]:
-    """`for i in range(start, stop, step)`; step is positive."""
+    """`for i in range(start, stop, step)`; step is positive. LLVM leaves it as it is written."""
     builder = start.builder
     index = Variable(builder, start.ir.type)
     index.set(start.ir)
@@ -168,8 +166,18 @@ def loop(start: Value, stop: Value, step: int) -> Iterator[Value]:
     builder.position_at_end(body)
     yield i
     index.set((i + step).ir)
-    builder.branch(head)
+    _leave(builder.module, builder.branch(head))
     builder.position_at_end(end)
+
+
+def _leave(module: ir.Module, backward: ir.Instruction) -> None:
+    """Keep LLVM from unrolling a loop, for which an emitter's body leaves no registers.
+
+    A loop is named by metadata whose first operand is itself.
+    """
+    name = MDValue(module, [], name=str(len(module.metadata)))
+    name.operands = (name, module.add_metadata(["llvm.loop.unroll.disable"]))
+    backward.set_metadata("llvm.loop", name)
 
 
 @contextmanager
