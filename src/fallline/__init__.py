@@ -1,10 +1,10 @@
 """Fallline: train neural networks by gradients, and compare and see the optimizers that do it.
 
-fl.grad(f)(w)                   derivatives of functions of NumPy arrays: grad, vjp, jvp, jacobian, hessian, hvp
-fl.trace(f, w)                  the graph of an expression
-fl.compile(f)(w)                fused kernels for it
-fl.fit(net, (X, y))             training; fl.nn, fl.optim, fl.data
-fl.compare("digits")            a fair comparison of optimizers
+fl.grad(f)(w)         derivatives of NumPy functions; also vjp, jvp, jacobian, hessian, hvp
+fl.trace(f, w)        the graph of an expression
+fl.compile(f)(w)      fused kernels for it
+fl.fit(net, (X, y))   training; fl.nn, fl.optim, fl.data
+fl.compare("digits")  a fair comparison of optimizers
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fallline.compile.threads import get_threads, set_threads
 from fallline.core.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from fallline.core.graph import Graph, trace
 from fallline.core.spec import Spec
+from fallline.core.version import __version__
 from fallline.ops import random
 from fallline.train.errors import DivergedError
 from fallline.train.fit import fit
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fallline.lab import compare
     from fallline.nn.files import load, save
     from fallline.nn.inspection import inspect
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DivergedError",
@@ -60,8 +59,8 @@ __all__ = [
     "train",
     "value_and_grad",
     "vjp",
+    "__version__",
 ]
-
 
 _LATER = {
     "compare": "fallline.lab",

@@ -47,12 +47,13 @@ def test_linear():
     shift = linear(neighbours, lambda g, x: np.roll(g, -1, axis=-1) + g, name="neighbours")
     v = np.ones_like(X)
     np.testing.assert_allclose(fl.jvp(shift, (X,), (v,))[1], neighbours(v))
-    np.testing.assert_allclose(fl.grad(lambda x: np.sum(shift(x) * X))(X), np.roll(X, -1, axis=-1) + X)
+    gradient = fl.grad(lambda x: np.sum(shift(x) * X))(X)
+    np.testing.assert_allclose(gradient, np.roll(X, -1, axis=-1) + X)
     with pytest.raises(UnsupportedError, match="neighbours cannot be compiled: it has no kernel"):
         fl.compile(shift)(X)
 
 
-def decay_kernel(n: "int", m: "int", x: "T*", n_out: "int", m_out: "int", y: "T*"):
+def decay_kernel(n: "int", m: "int", x: "T*", n_out: "int", m_out: "int", y: "T*"):  # noqa: F722, UP037
     for i in range(n):
         total = x[i * m] * 0
         for j in range(m):

@@ -438,6 +438,7 @@ class _Terminal(io.StringIO):
 @pytest.fixture
 def no_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it seem that Numba has yet to be imported, so that compiling takes its time."""
+    monkeypatch.delenv("FALLLINE_QUIET", raising=False)
     modules = {name: m for name, m in sys.modules.items() if name != "numba"}
     monkeypatch.setattr(store, "sys", _Sys(modules))
 
@@ -445,7 +446,8 @@ def no_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 class _Sys(ModuleType):
     def __init__(self, modules: dict[str, ModuleType]) -> None:
         super().__init__("sys")
-        self.modules, self.stderr = modules, _Terminal()
+        self.modules = modules
+        self.stderr = self.__stderr__ = _Terminal()
 
 
 def test_compiling_is_announced_on_a_terminal(
@@ -453,10 +455,37 @@ def test_compiling_is_announced_on_a_terminal(
 ) -> None:
     store.load_many([SCALE, ADAM])
     said = store.sys.stderr.getvalue()
-    assert re.fullmatch(r"fallline: compiling 2 kernels \(first use\) \.\.\. \d+\.\d s\n", said)
+    first, last = said.split("\r")  # overwrites itself
+    assert first == "fallline: compiling 2 kernels (first use) ..."
+    assert re.fullmatch(re.escape(first) + r" \d+\.\d s\n", last)
     forget(monkeypatch)
     store.load_many([SCALE, ADAM])
     assert store.sys.stderr.getvalue() == said  # nothing was compiled
+
+
+def test_beside_a_live_display_it_is_one_whole_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, no_numba: None
+) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    terminal = store.sys.__stderr__
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(console=Console(file=terminal, force_terminal=True, width=80)) as progress:
+        progress.add_task("training")
+        store.sys.stderr = sys.stderr  # by now rich's, which collects whole lines
+        store.load_many([SCALE, ADAM])
+    said = terminal.getvalue()
+    assert re.search(r"fallline: compiling 2 kernels \(first use\) \.\.\. \d+\.\d s\n", said)
+    assert said.count("compiling") == 1
+
+
+def test_under_another_stream_that_is_no_terminal_it_is_silent(
+    folder: Path, no_numba: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.sys.stderr = sys.stderr
+    store.load_many([SCALE, ADAM])
+    assert capsys.readouterr().err == ""
 
 
 def test_or_not(folder: Path, monkeypatch: pytest.MonkeyPatch, no_numba: None) -> None:

@@ -408,7 +408,7 @@ def test_mixed_types():
 
 def test_foreign_types_of_tangents_and_cotangents():
     x = X.astype(np.float32)
-    y, dy = jvp(lambda x: x, (x,), (X,))
+    _, dy = jvp(lambda x: x, (x,), (X,))
     assert dy.dtype == np.float32
     _, pull = vjp(lambda x: x, x)
     assert pull(X)[0].dtype == np.float32

@@ -103,7 +103,7 @@ def _plain_warnings() -> Iterator[None]:
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or ctx.resilient_parsing:
         return
-    from fallline import __version__
+    from fallline.core.version import __version__
 
     click.echo(f"fallline {__version__}, Python {platform.python_version()}")
     ctx.exit()

@@ -15,15 +15,38 @@ from fallline.core.graph import Graph, is_static, trace
 from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Tracer
 
-
 MOST_PLANS = 256  # of one function
+
+
+def compile(f: Callable[..., Any]) -> Compiled:
+    """Compile a function of NumPy arrays into fused kernels.
+
+    compile(f)(x) equals f(x): exactly where f uses only + - * / sqrt, comparisons and moves; within
+    a few units in the last place for other functions, and to rounding for sums and products of
+    matrices, whose order differs. NaN and infinities go where they go in NumPy. Results are fresh
+    arrays and the same bits on any number of threads.
+
+    Branches on values (`if x > 0`) are refused at their line; write np.where. What is computed from
+    Python numbers alone stays weak: it takes the type of the array that it meets.
+
+    >>> f = compile(lambda x, a: np.tanh(x) * a)
+    >>> f(np.array([0.0, 0.5]), 2.0)
+    array([0.        , 0.92423431])
+    >>> print(f.graph(np.zeros(2), 2.0))
+    <lambda>(x: f64[2], a: float)
+      b: f64[2] = tanh(x)
+      c: f64[2] = multiply(b, a)
+      return c
+    """
+    return f if isinstance(f, Compiled) else Compiled(f)
 
 
 class Compiled:
     """A compiled function. Call it as the original; arguments by keyword must be static.
 
-    It traces once per structure, shapes and types of its arguments. Python numbers are dynamic: another value costs nothing. Bools, strings and None are
-    static: another value is another plan. On traced arguments (inside `grad`, say) it steps aside and the original runs.
+    It traces once per structure, shapes and types of its arguments. Python numbers are dynamic:
+    another value costs nothing. Bools, strings and None are static: another value is another plan.
+    On traced arguments (inside `grad`, say) it steps aside and the original runs.
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
@@ -31,6 +54,7 @@ class Compiled:
             raise TypeError(f"compile: needs a function; got {type(f).__name__}.")
         update_wrapper(self, f)
         self.function = f
+        self.name = getattr(f, "__name__", "function")
         self._plans: dict[Any, Plan] = {}
         self._lock = threading.Lock()
 
@@ -62,6 +86,7 @@ class Compiled:
     def _plan(
         self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]
     ) -> tuple[Plan, list[Any]]:
+        """The plan that serves these arguments, and the values of its inputs."""
         key: list[Any] = [structure, *sorted(static.items())] if static else [structure]
         values = []
         for leaf in leaves:
@@ -72,50 +97,30 @@ class Compiled:
             elif is_static(leaf):
                 key += ("static", kind, leaf)
             else:
-                spec = spec_of(leaf)
-                key.append(spec)
+                key.append(spec_of(leaf))
                 values.append(leaf if kind in (float, int, Spec) else np.asarray(leaf))
         frozen = tuple(key)
         plan = self._plans.get(frozen)
-        if plan is None:
-            with self._lock:
-                plan = self._plans.get(frozen)
-                if plan is None:
-                    plan = Plan(self._trace(args, static))
-                    if len(self._plans) >= MOST_PLANS:  # the oldest goes
-                        del self._plans[next(iter(self._plans))]
-                    self._plans[frozen] = plan
-        return plan, values
+        return self._new_plan(frozen, args, static) if plan is None else plan, values
+
+    def _new_plan(self, key: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Plan:
+        with self._lock:
+            plan = self._plans.get(key)
+            if plan is None:  # no other thread was faster
+                plan = Plan(self._trace(args, static))
+                if len(self._plans) >= MOST_PLANS:  # the oldest goes
+                    del self._plans[next(iter(self._plans))]
+                self._plans[key] = plan
+        return plan
 
     def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:
         for name, value in static.items():
             if not is_static(value):
                 raise TypeError(
-                    f"{self.__name__}: keyword arguments of a compiled function are static (bools, strings, None); got {name}={type(value).__name__}. Pass it by position."
+                    f"{self.name}: keyword arguments of a compiled function are static (bools, "
+                    f"strings, None); got {name}={type(value).__name__}. Pass it by position."
                 )
         f = self.function
         graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
-        graph.name = getattr(f, "__name__", "function")
+        graph.name = self.name
         return graph
-
-
-def compile(f: Callable[..., Any]) -> Compiled:
-    """Compile a function of NumPy arrays into fused kernels.
-
-    compile(f)(x) equals f(x): exactly where f uses only + - * / sqrt, comparisons and moves; within a few units in the last place for other
-    functions, and to rounding for sums and products of matrices, whose order differs. NaN and infinities go where they go in NumPy. Results are fresh arrays and the same bits on
-    any number of threads.
-
-    Branches on values (`if x > 0`) are refused at their line; write np.where. What is computed from Python numbers alone stays weak: it takes the type
-    of the array that it meets.
-
-    >>> f = compile(lambda x, a: np.tanh(x) * a)
-    >>> f(np.array([0.0, 0.5]), 2.0)
-    array([0.        , 0.92423431])
-    >>> print(f.graph(np.zeros(2), 2.0))
-    <lambda>(x: f64[2], a: float)
-      b: f64[2] = tanh(x)
-      c: f64[2] = multiply(b, a)
-      return c
-    """
-    return f if isinstance(f, Compiled) else Compiled(f)

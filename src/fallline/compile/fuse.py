@@ -57,6 +57,7 @@ def is_fusible(node: Node) -> bool:
         and not node.spec.weak
         and node.kind in ("elementwise", "reduce")
         and node.op.kernel is not None
+        and not node.op.apart
     )
 
 

@@ -1,32 +1,51 @@
 """From a region to the text of its kernel.
 
-A region becomes nested loops: over rows (or over everything), inside them one loop for each stage. A stage ends where a reduction must be complete
-before the rest can go on; values that a later stage needs are computed again if that is cheap, else written and read back. Dimensions and strides are
-arguments, so one kernel serves all shapes; only whether the innermost stride is 1, 0 or another is written into it.
+A region becomes nested loops: over rows (or over everything), inside them one loop for each stage.
+A stage ends where a reduction must be complete before the rest can go on; values that a later stage
+needs are computed again if that is cheap, else written and read back. Dimensions and strides are
+arguments, so one kernel serves all shapes; only whether the innermost stride is 1, 0 or another is
+written into it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fallline.compile.expression import (
+    accumulate,
+    cast,
+    expression,
+    literal,
+    loop_types,
+    start,
+    type_name,
+)
 from fallline.compile.fuse import Region, plain_source
 from fallline.compile.layout import Layout
 from fallline.core.graph import Node
 
+# Operations whose result is computed again rather than written and read back.
 CHEAP = frozenset(
-    "add subtract multiply negative equal not_equal less less_equal greater greater_equal where maximum minimum absolute astype logical_and logical_or logical_not square relu".split()
+    [
+        *("add", "subtract", "multiply", "negative", "absolute", "square", "relu"),
+        *("maximum", "minimum", "where", "astype", "logical_and", "logical_or", "logical_not"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+    ]
 )
 INDENT = "    "
+IMPORT = "from fallline.compile.library.mathematics import *"
+
+Values = dict[Any, str]  # the variable of a node (by id), or of an element that is read (by place)
+Lines = list[str]
 
 
 @dataclass(eq=False)
 class Operand:
-    """A buffer as a kernel sees it: its layout in the loops, and whether it is written."""
+    """A buffer as a kernel sees it: its strides over the axes of the space, whether written."""
 
     layout: Layout
     strides: tuple[int, ...]
@@ -34,10 +53,17 @@ class Operand:
     written: bool = False
     name: str = ""
 
+    @property
+    def is_single(self) -> bool:
+        return not any(self.strides)
+
 
 @dataclass(eq=False)
 class Scalar:
-    """A number that a kernel loads once: a constant, one that the prologue computes, or an array's single element (`layout`)."""
+    """A number that a kernel loads once.
+
+    A constant, a number that the prologue computes, or the single element of an array (`layout`).
+    """
 
     node: Node
     dtype: np.dtype[Any]
@@ -47,15 +73,20 @@ class Scalar:
 
 @dataclass
 class Loop:
-    """One dimension of the loops of a region."""
+    """A loop over one axis of the space, or over neighbouring axes that count as one."""
 
     size: int
     part: str  # "outer", "reduced" or "inner"
+    axes: list[int]
 
 
 @dataclass
 class Written:
-    """A kernel and what its parameters stand for, in order: ("size", loop), ("stride", operand, loop), ("operand", operand) or ("scalar", scalar)."""
+    """A kernel and what its parameters stand for.
+
+    parameters  in order ("size", loop), ("stride", operand, loop), ("operand", operand) or
+                ("scalar", scalar); a loop is its place in `loops`
+    """
 
     text: str
     parameters: list[tuple[Any, ...]]
@@ -64,32 +95,13 @@ class Written:
     scalars: list[Scalar] = field(default_factory=list)
 
 
-def dtype_name(dtype: np.dtype[Any]) -> str:
-    return "bool" if dtype.kind == "b" else dtype.name
-
-
-def loop_types(node: Node) -> list[np.dtype[Any]]:
-    """The types to which an operation casts its arguments: those of NumPy's own inner loop."""
-    out = node.spec.dtype
-    function = node.op.eval  # type: ignore[union-attr]
-    if isinstance(function, np.ufunc):
-        kinds = [
-            {"i": int, "f": float}.get(a.spec.dtype.kind, a.spec.dtype)
-            if a.spec.weak
-            else a.spec.dtype
-            for a in node.args
-        ]
-        return list(function.resolve_dtypes((*kinds, None))[: len(node.args)])
-    return [
-        a.spec.dtype
-        if (a.spec.dtype.kind == "b") != (out.kind == "b") or node.op.name == "astype"
-        else out
-        for a in node.args
-    ]  # type: ignore[union-attr]
-
-
 class RegionWriter:
-    """Writes the kernel of a region, given the layouts of what it reads and which of its values must be stored where."""
+    """Writes the kernel of a region.
+
+    layout_of  where a value lies that the region reads or keeps. stored  where those of its values
+    lie that must be written. donors  arrays that a value overwrites in place. extra  the values
+    that are kept from one stage to a later one, known after `write`.
+    """
 
     def __init__(
         self,
@@ -104,389 +116,377 @@ class RegionWriter:
         self.donors = donors
         self.members = {id(n) for n in region.nodes}
         self.level = self._levels()
-        self.reads: dict[Any, Operand] = {}
-        self.writes: dict[int, Operand] = {}
+        self.reads: dict[Any, Operand] = {}  # by place
+        self.writes: dict[int, Operand] = {}  # by node
         self.scalars: dict[Any, Scalar] = {}
-        self.extra: list[Node] = []  # values kept from one stage to a later one
+        self.loops: list[Loop] = []
+        self.extra: list[Node] = []
         self._count = -1
+
+    def write(self) -> Written:
+        self._keep_between_stages()
+        self._collect()
+        self.loops = self._loops()
+        self._name()
+        form = self.region.form
+        bodies = {"map": self._map, "rows": self._rows, "columns": self._columns}
+        body = bodies.get(form, self._total)()
+        parameters = self._parameters()
+        heading = ", ".join(declaration for declaration, _ in parameters)
+        lines = [f"# name: {self.title}", IMPORT, "", "", f"def kernel({heading}):"]
+        text = "\n".join([*lines, *_indented(body), ""])
+        meanings = [meaning for _, meaning in parameters]
+        return Written(text, meanings, self.loops, self._operands(), list(self.scalars.values()))
+
+    def stride(self, o: Operand, loop: int) -> int:
+        """The operand's stride along a loop, in elements."""
+        axes = self.loops[loop].axes
+        return o.strides[axes[-1]] if axes else 0
+
+    @property
+    def title(self) -> str:
+        """The operations, by name."""
+        names = [n.title for n in self.region.nodes]
+        return "_".join(names if len(names) <= 6 else [*names[:3], "etc", *names[-2:]])
 
     # -- stages
 
     def _levels(self) -> dict[int, int]:
+        """The stage in which each node is known: how many reductions lie before it."""
         level: dict[int, int] = {}
         for node in self.region.nodes:
-            found = max([level.get(id(plain_source(a)), 0) for a in node.args], default=0)
-            level[id(node)] = found + (node.op.kind == "reduce" and self.region.form == "rows")  # type: ignore[union-attr]
+            before = max([level.get(id(plain_source(a)), 0) for a in node.args], default=0)
+            level[id(node)] = before + (node.kind == "reduce" and self.region.form == "rows")
         return level
 
-    # -- the whole
-
-    def write(self) -> Written:
-        region = self.region
-        kept = self._kept_between_stages()
-        for node in kept:
+    def _keep_between_stages(self) -> None:
+        """Store what a later stage needs and would not compute again."""
+        if self.region.form != "rows":
+            return
+        kept: dict[int, Node] = {}
+        for node in self.region.nodes:
+            if node.kind == "reduce" or not self.region.is_row_value(node):
+                used_in = self.level[id(node)] - (node.kind == "reduce")
+                for a in node.args:
+                    self._use_later(plain_source(a), used_in, kept)
+        for node in kept.values():
             if id(node) not in self.stored:
                 self.stored[id(node)] = self.layout_of(node)
                 self.extra.append(node)
-        self._collect()
-        self.loops, self.order = self._loops()
-        self._name()
-        body = {
-            "map": self._map,
-            "rows": self._rows,
-            "columns": self._columns,
-            "total": self._total,
-        }[region.form]()
-        parameters: list[tuple[Any, ...]] = [("size", i) for i in range(len(self.loops))]
-        heading = [f'n{i}: "int"' for i in range(len(self.loops))]
-        operands = self._operands()
-        for o in operands:
-            heading.append(f'{o.name}: "{dtype_name(o.dtype)}*"')
-            parameters.append(("operand", o))
-            for i in self._explicit_strides(o):
-                heading.append(f'{o.name}_{i}: "int"')
-                parameters.append(("stride", o, i))
-        for s in self.scalars.values():
-            heading.append(f'{s.name}: "{dtype_name(s.dtype)}"')
-            parameters.append(("scalar", s))
-        text = "\n".join(
-            [
-                f"# name: {self._title()}",
-                "from fallline.compile.library.mathematics import *",
-                "",
-                "",
-                f"def kernel({', '.join(heading)}):",
-                *[INDENT + line for line in body],
-                "",
-            ]
-        )
-        return Written(text, parameters, self.loops, operands, list(self.scalars.values()))
 
-    def _title(self) -> str:
-        names = [n.op.name for n in self.region.nodes]  # type: ignore[union-attr]
-        shown = names if len(names) <= 6 else [*names[:3], "etc", *names[-2:]]
-        return "_".join(shown)
+    def _use_later(self, node: Node, level: int, kept: dict[int, Node]) -> None:
+        """Keep `node`, or what it is computed from, for its use in stage `level`."""
+        if (
+            id(node) not in self.members
+            or self.region.is_row_value(node)
+            or self.level[id(node)] == level
+        ):
+            return
+        if not self._is_cheap(node):
+            kept[id(node)] = node
+            return
+        for a in node.args:
+            self._use_later(plain_source(a), level, kept)
+
+    def _is_cheap(self, node: Node) -> bool:
+        """Whether computing an element again costs less than reading it back."""
+        return node.title in CHEAP and all(
+            id(s) not in self.members or self.region.is_row_value(s) or self._is_cheap(s)
+            for s in map(plain_source, node.args)
+        )
 
     # -- operands
-
-    def _operands(self) -> list[Operand]:
-        return list(dict.fromkeys([*self.reads.values(), *self.writes.values()]))
-
-    def _is_single(self, o: Operand) -> bool:
-        return all(s == 0 for s in o.strides)
 
     def _collect(self) -> None:
         """Every array that is read from outside, once per layout; every value that is stored."""
         for node in self.region.nodes:
-            types = loop_types(node) if node.op.kind == "elementwise" else [node.args[0].spec.dtype]  # type: ignore[union-attr]
+            reduces = node.kind == "reduce"
+            types = [node.args[0].spec.dtype] if reduces else loop_types(node)
             for arg, dtype in zip(node.args, types, strict=True):
                 if id(plain_source(arg)) not in self.members:
                     self._read(node, arg, dtype)
         for node in self.region.nodes:
             if id(node) in self.stored:
-                self._written(node)
-
-    def _strides(self, node: Node, arg: Node, layout: Layout) -> tuple[int, ...]:
-        """Strides over the axes of the space of an argument of `node`."""
-        space = self.region.space
-        if node.op.kind == "reduce" or not self.region.is_row_value(node):  # type: ignore[union-attr]
-            return layout.broadcast(space)
-        strides = layout.broadcast(node.spec.shape)[: self.region.first]
-        return (*strides, *(0,) * (len(space) - self.region.first))
+                self.writes[id(node)] = self._target(node)
 
     def _read(self, node: Node, arg: Node, dtype: np.dtype[Any]) -> None:
-        if arg.spec.weak or (arg.is_constant and arg.spec.size == 1):
-            key = ("scalar", id(arg), dtype.str)
-            if _literal(arg, dtype) is None and key not in self.scalars:
-                self.scalars[key] = Scalar(arg, dtype)
+        if _is_number(arg):
+            if literal(arg, dtype) is None:
+                self.scalars.setdefault((id(arg), dtype.str), Scalar(arg, dtype))
             return
-        layout = self.layout_of(arg)
-        strides = self._strides(node, arg, layout)
-        key = (id(layout.root), layout.offset, strides)
-        if key not in self.reads:
-            self.reads[key] = Operand(layout, strides, arg.spec.dtype)
+        layout, place = self.layout_of(arg), self._place(node, arg)
+        if place not in self.reads:
+            self.reads[place] = Operand(layout, self._strides(node, layout), arg.spec.dtype)
 
-    def _written(self, node: Node) -> None:
+    def _place(self, node: Node, arg: Node) -> tuple[int, int, tuple[int, ...]]:
+        """What tells an element that `node` reads from others: buffer, offset and strides."""
+        layout = self.layout_of(arg)
+        return id(layout.root), layout.offset, self._strides(node, layout)
+
+    def _strides(self, node: Node, layout: Layout) -> tuple[int, ...]:
+        """Strides over the axes of the space of an argument of `node`."""
+        space, first = self.region.space, self.region.first
+        if node.kind == "reduce" or not self.region.is_row_value(node):
+            return layout.broadcast(space)
+        lead = layout.broadcast(node.spec.shape)[:first]
+        return (*lead, *(0,) * (len(space) - first))
+
+    def _target(self, node: Node) -> Operand:
+        """Where a value is written: over its donor, if that is read with the same strides."""
         layout = self.stored[id(node)]
+        strides = self._target_strides(node, layout.strides)
+        strides = tuple(0 if n == 1 else s for n, s in zip(self.region.space, strides, strict=True))
+        donor = self.reads.get((id(self.donors.get(id(node))), 0, strides))
+        if donor is None or donor.is_single:
+            return Operand(layout, strides, node.spec.dtype, written=True)
+        donor.written = True
+        return donor
+
+    def _target_strides(self, node: Node, own: tuple[int, ...]) -> tuple[int, ...]:
         r = self.region
-        rank = len(r.space)
-        if node.op.kind == "reduce":  # type: ignore[union-attr]
-            own = layout.strides
-            strides = (*own[: r.first], *(0,) * (r.last - r.first), *own[r.first :])
-        elif r.is_row_value(node):
-            strides = (*layout.strides[: r.first], *(0,) * (rank - r.first))
-        else:
-            strides = layout.strides
-        strides = tuple(0 if n == 1 else s for n, s in zip(r.space, strides, strict=True))
-        donor = self.donors.get(id(node))
-        same = self.reads.get((id(donor), 0, strides))
-        if same is not None and not self._is_single(same):  # written where the donor is read
-            same.written = True
-            self.writes[id(node)] = same
-        else:
-            self.writes[id(node)] = Operand(layout, strides, node.spec.dtype, written=True)
+        if node.kind == "reduce":
+            return (*own[: r.first], *(0,) * (r.last - r.first), *own[r.first :])
+        if r.is_row_value(node):
+            return (*own[: r.first], *(0,) * (len(r.space) - r.first))
+        return own
+
+    def _operands(self) -> list[Operand]:
+        return list(dict.fromkeys([*self.reads.values(), *self.writes.values()]))
 
     # -- loops
 
-    def _loops(self) -> tuple[list[Loop], list[list[int]]]:
-        """The loops, outermost first: axes of the space, neighbours joined where every operand allows it."""
-        r = self.region
+    def _loops(self) -> list[Loop]:
+        """Outermost first: axes of the space, neighbours joined where every operand allows it."""
         every = [*self.reads.values(), *self.writes.values()]
-        parts = {
-            "map": [("outer", range(len(r.space)))],
-            "total": [("reduced", range(len(r.space)))],
-        }.get(r.form) or [
-            ("outer", range(r.first)),
-            ("reduced", range(r.first, r.last)),
-            ("inner", range(r.last, len(r.space))),
-        ]
         loops: list[Loop] = []
-        order: list[list[int]] = []
-        for part, axes in parts:
-            start = len(loops)
+        for part, axes in self._parts().items():
+            own: list[Loop] = []
             for d in axes:
-                if r.space[d] == 1:
+                n = self.region.space[d]
+                if n == 1:
                     continue
-                if len(loops) > start and all(
-                    o.strides[order[-1][-1]] == o.strides[d] * r.space[d] for o in every
-                ):
-                    loops[-1].size *= r.space[d]
-                    order[-1].append(d)
+                if own and all(o.strides[own[-1].axes[-1]] == o.strides[d] * n for o in every):
+                    own[-1].size *= n
+                    own[-1].axes.append(d)
                 else:
-                    loops.append(Loop(r.space[d], part))
-                    order.append([d])
-            if len(loops) == start and (
-                part == "reduced" or (part == "inner" and r.form == "columns") or r.form == "map"
-            ):
-                loops.append(Loop(1, part))
-                order.append([])
-        return loops, order
+                    own.append(Loop(n, part, [d]))
+            loops += own or [Loop(1, part, [])] * self._always_loops(part)
+        return loops
 
-    def stride(self, o: Operand, loop: int) -> int:
-        """The operand's stride along a loop, in elements."""
-        axes = self.order[loop]
-        return o.strides[axes[-1]] if axes else 0
+    def _parts(self) -> dict[str, range]:
+        """The axes of the space by what their loops are for."""
+        r = self.region
+        rank = len(r.space)
+        if r.form in ("map", "total"):
+            return {"outer" if r.form == "map" else "reduced": range(rank)}
+        return {
+            "outer": range(r.first),
+            "reduced": range(r.first, r.last),
+            "inner": range(r.last, rank),
+        }
 
-    def _innermost(self, o: Operand) -> int:
-        """The loop along which the operand is read element by element."""
-        if self.region.form == "rows" and all(
-            o.strides[d] == 0 for d in range(self.region.first, len(self.region.space))
-        ):
-            return -1  # one value per row
-        return len(self.loops) - 1
+    def _always_loops(self, part: str) -> bool:
+        """Whether there is a loop over this part even if it has a single element."""
+        form = self.region.form
+        return part == "reduced" or form == "map" or (form == "columns" and part == "inner")
 
-    def _explicit_strides(self, o: Operand) -> list[int]:
-        inner = self._innermost(o)
-        found = []
-        for i in range(len(self.loops)):
-            stride = self.stride(o, i)
-            if i == inner:
-                if stride not in (0, 1):
-                    found.append(i)
-            elif self._varies(o, i):
-                found.append(i)
-        return found
-
-    def _varies(self, o: Operand, loop: int) -> bool:
-        """Outer strides are arguments even where they are 0, so that fewer kernels serve more shapes; a row value has none inside."""
-        if (
-            o.written
-            and self.region.form == "columns"
-            and self.loops[loop].part == "reduced"
-            and self._is_accumulator(o)
-        ):
-            return False
-        if self._innermost(o) == -1:
-            return self.loops[loop].part == "outer"
-        return True
-
-    def _is_accumulator(self, o: Operand) -> bool:
-        return any(
-            w is o and n.op.kind == "reduce"
-            for n in self.region.nodes
-            if (w := self.writes.get(id(n))) is not None
-        )  # type: ignore[union-attr]
-
-    def _element(self, o: Operand) -> str:
-        """The expression of an operand's element, `x0[i0 * x0_0 + i1]`."""
-        explicit = set(self._explicit_strides(o))
-        terms = []
-        for i in range(len(self.loops)):
-            if i in explicit:
-                terms.append(f"i{i} * {o.name}_{i}")
-            elif i == self._innermost(o) and self.stride(o, i) == 1:
-                terms.append(f"i{i}")
-        return f"{o.name}[{' + '.join(terms) or '0'}]"
-
-    # -- names
+    # -- parameters
 
     def _name(self) -> None:
-        for key, o in list(self.reads.items()):
-            if self._is_single(o):  # one number in memory: loaded before the loops
-                del self.reads[key]
-                self.scalars[key] = Scalar(o.layout.root, o.dtype, o.layout)
+        for place, o in list(self.reads.items()):
+            if o.is_single:  # one number in memory: loaded before the loops
+                del self.reads[place]
+                self.scalars[place] = Scalar(o.layout.root, o.dtype, o.layout)
         for i, o in enumerate(self._operands()):
             o.name = f"{'y' if o.written else 'x'}{i}"
         for i, s in enumerate(self.scalars.values()):
             s.name = f"s{i}"
 
+    def _parameters(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """The parameters as they are declared, each with its meaning; see `Written`."""
+        found: list[tuple[str, tuple[Any, ...]]] = []
+        for i in range(len(self.loops)):
+            found.append((f'n{i}: "int"', ("size", i)))
+        for o in self._operands():
+            found.append((f'{o.name}: "{type_name(o.dtype)}*"', ("operand", o)))
+            for i in range(len(self.loops)):
+                if self._is_parameter(o, i):
+                    found.append((f'{o.name}_{i}: "int"', ("stride", o, i)))
+        for s in self.scalars.values():
+            found.append((f'{s.name}: "{type_name(s.dtype)}"', ("scalar", s)))
+        return found
+
+    def _is_parameter(self, o: Operand, loop: int) -> bool:
+        """Whether the operand's stride along a loop is a parameter of the kernel.
+
+        Outer strides are, even where they are 0, so that fewer kernels serve more shapes. A row's
+        value has none along the row, the total of a column none along the column.
+        """
+        reduced = self.loops[loop].part == "reduced"
+        if self._is_row_operand(o):
+            return self.loops[loop].part == "outer"
+        if loop == len(self.loops) - 1:
+            return self.stride(o, loop) not in (0, 1)
+        return not (self.region.form == "columns" and reduced and self._is_total(o))
+
+    def _is_row_operand(self, o: Operand) -> bool:
+        return self.region.form == "rows" and not any(o.strides[self.region.first :])
+
+    def _is_total(self, o: Operand) -> bool:
+        return any(self.writes.get(id(n)) is o for n in self._reductions())
+
+    def _element(self, o: Operand) -> str:
+        """The expression of an operand's element, `x0[i0 * x0_0 + i1]`."""
+        last = len(self.loops) - 1
+        terms = []
+        for i in range(len(self.loops)):
+            if self._is_parameter(o, i):
+                terms.append(f"i{i} * {o.name}_{i}")
+            elif i == last and self.stride(o, i) == 1 and not self._is_row_operand(o):
+                terms.append(f"i{i}")
+        return f"{o.name}[{' + '.join(terms) or '0'}]"
+
+    # -- statements
+
     def _fresh(self, letter: str) -> str:
         self._count += 1
         return f"{letter}{self._count}"
 
-    # -- expressions
+    def _load(self, node: Node, values: Values, lines: Lines) -> None:
+        """Load what the node reads and is not loaded yet."""
+        for arg in node.args:
+            if id(plain_source(arg)) in self.members or _is_number(arg):
+                continue
+            place = self._place(node, arg)
+            if place in values:
+                continue
+            if place in self.scalars:
+                values[place] = self.scalars[place].name
+                continue
+            values[place] = self._fresh("u")
+            lines.append(f"{values[place]} = {self._element(self.reads[place])}")
 
-    def _argument(self, node: Node, arg: Node, dtype: np.dtype[Any], values: dict[Any, str]) -> str:
+    def _argument(self, node: Node, arg: Node, dtype: np.dtype[Any], values: Values) -> str:
         """The expression of an argument, cast to the type that the operation works in."""
         source = plain_source(arg)
         if id(source) in self.members:
             text, have = values[id(source)], source.spec.dtype
+        elif _is_number(arg):
+            return literal(arg, dtype) or self.scalars[id(arg), dtype.str].name
         else:
-            literal = _literal(arg, dtype)
-            if literal is not None:
-                return literal
-            key = ("scalar", id(arg), dtype.str)
-            if key in self.scalars:
-                return self.scalars[key].name
-            layout = self.layout_of(arg)
-            key = (id(layout.root), layout.offset, self._strides(node, arg, layout))
-            text, have = values[key], arg.spec.dtype
-        if have == dtype:
-            return text
-        return f"{'bool_' if dtype.kind == 'b' else dtype.name}({text})"
+            text, have = values[self._place(node, arg)], arg.spec.dtype
+        return text if have == dtype else cast(text, dtype)
 
-    def _loaded(self, node: Node, values: dict[Any, str], lines: list[str]) -> None:
-        """Load what the node reads and is not loaded yet."""
-        for arg in node.args:
-            if (
-                id(plain_source(arg)) in self.members
-                or arg.spec.weak
-                or (arg.is_constant and arg.spec.size == 1)
-            ):
-                continue
-            layout = self.layout_of(arg)
-            key = (id(layout.root), layout.offset, self._strides(node, arg, layout))
-            if key in values:
-                continue
-            if key in self.scalars:
-                values[key] = self.scalars[key].name
-                continue
-            values[key] = self._fresh("u")
-            lines.append(f"{values[key]} = {self._element(self.reads[key])}")
-
-    def _computed(self, node: Node, values: dict[Any, str], lines: list[str]) -> None:
-        """Compute an elementwise node and store it if it is wanted."""
-        self._loaded(node, values, lines)
+    def _compute(self, node: Node, values: Values, lines: Lines) -> None:
+        """Compute an elementwise node."""
+        self._load(node, values, lines)
         types = loop_types(node)
         args = [self._argument(node, a, t, values) for a, t in zip(node.args, types, strict=True)]
         name = values[id(node)] = self._fresh("v")
-        lines.append(f"{name} = {_expression(node, args, types)}")
+        lines.append(f"{name} = {expression(node, args, types)}")
 
-    def _store(self, node: Node, values: dict[Any, str], lines: list[str]) -> None:
+    def _summand(self, node: Node, values: Values, lines: Lines) -> str:
+        """What a reduction takes in."""
+        self._load(node, values, lines)
+        return self._argument(node, node.args[0], node.spec.dtype, values)
+
+    def _store(self, node: Node, values: Values, lines: Lines) -> None:
+        """Write a value if it is wanted."""
         if id(node) in self.writes:
             lines.append(f"{self._element(self.writes[id(node)])} = {values[id(node)]}")
 
-    # -- the four forms
+    def _reductions(self) -> list[Node]:
+        return [n for n in self.region.nodes if n.kind == "reduce"]
 
-    def _nest(self, loops: Sequence[int], body: list[str]) -> list[str]:
+    def _nest(self, parts: Iterable[str], body: Lines) -> Lines:
+        """The body inside the loops of these parts."""
+        loops = [i for part in parts for i, loop in enumerate(self.loops) if loop.part == part]
         for i in reversed(loops):
-            body = [f"for i{i} in range(n{i}):", *[INDENT + line for line in body]]
+            body = [f"for i{i} in range(n{i}):", *_indented(body)]
         return body
 
-    def _map(self) -> list[str]:
-        return self._nest(range(len(self.loops)), self._pointwise({}))
+    # -- the four forms
 
-    def _pointwise(self, values: dict[Any, str]) -> list[str]:
-        lines: list[str] = []
-        for node in self.region.nodes:
-            if node.op.kind == "elementwise":  # type: ignore[union-attr]
-                self._computed(node, values, lines)
-        for node in (
-            self.region.nodes
-        ):  # written last, where a buffer may be read under another name before
-            if node.op.kind == "elementwise":  # type: ignore[union-attr]
-                self._store(node, values, lines)
+    def _map(self) -> Lines:
+        return self._nest(["outer"], self._pointwise({}))
+
+    def _pointwise(self, values: Values) -> Lines:
+        lines: Lines = []
+        nodes = [n for n in self.region.nodes if n.kind == "elementwise"]
+        for node in nodes:
+            self._compute(node, values, lines)
+        for node in nodes:  # last: until then a buffer may be read under another name
+            self._store(node, values, lines)
         return lines
 
-    def _columns(self) -> list[str]:
-        values: dict[Any, str] = {}
+    def _columns(self) -> Lines:
+        values: Values = {}
         body = self._pointwise(values)
-        start = []
-        for node in self.region.nodes:
-            if node.op.kind != "reduce":  # type: ignore[union-attr]
-                continue
-            element = self._element(self.writes[id(node)])
-            self._loaded(node, values, body)
-            value = self._argument(node, node.args[0], node.spec.dtype, values)
-            body.append(f"{element} = {_accumulate(node, element, value, in_memory=True)}")
-            start.append(f"{element} = {_start(node)}")
-        outer = [i for i, l in enumerate(self.loops) if l.part == "outer"]
-        reduced = [i for i, l in enumerate(self.loops) if l.part == "reduced"]
-        inner = [i for i, l in enumerate(self.loops) if l.part == "inner"]
-        return self._nest(outer, [*self._nest(inner, start), *self._nest([*reduced, *inner], body)])
+        begin = []
+        for node in self._reductions():
+            total = self._element(self.writes[id(node)])
+            value = self._summand(node, values, body)
+            body.append(f"{total} = {accumulate(node, total, value, in_memory=True)}")
+            begin.append(f"{total} = {start(node)}")
+        inside = [*self._nest(["inner"], begin), *self._nest(["reduced", "inner"], body)]
+        return self._nest(["outer"], inside)
 
-    def _total(self) -> list[str]:
-        values: dict[Any, str] = {}
+    def _total(self) -> Lines:
+        values: Values = {}
         body = self._pointwise(values)
-        before, after = [], []
-        for node in self.region.nodes:
-            if node.op.kind == "reduce":  # type: ignore[union-attr]
-                name = f"a{len(before)}"
-                self._loaded(node, values, body)
-                value = self._argument(node, node.args[0], node.spec.dtype, values)
-                before.append(f"{name} = {_start(node)}")
-                body.append(f"{name} = {_accumulate(node, name, value)}")
-                after.append(f"{self.writes[id(node)].name}[0] = {name}")
-        return [*before, *self._nest(range(len(self.loops)), body), *after]
+        before: Lines = []
+        after: Lines = []
+        for node in self._reductions():
+            total = f"a{len(before)}"
+            value = self._summand(node, values, body)
+            before.append(f"{total} = {start(node)}")
+            body.append(f"{total} = {accumulate(node, total, value)}")
+            after.append(f"{self.writes[id(node)].name}[0] = {total}")
+        return [*before, *self._nest(["reduced"], body), *after]
 
-    def _rows(self) -> list[str]:
-        r = self.region
-        outer = [i for i, l in enumerate(self.loops) if l.part == "outer"]
-        inner = [i for i, l in enumerate(self.loops) if l.part == "reduced"]
-        row_values: dict[Any, str] = {}
-        lines: list[str] = []
+    def _rows(self) -> Lines:
+        row_values: Values = {}
+        lines: Lines = []
         for level in range(max(self.level.values(), default=0) + 1):
-            for node in r.nodes:  # what is known of the row so far
+            for node in self.region.nodes:  # what is known of the row so far
                 if (
                     self.level[id(node)] == level
-                    and r.is_row_value(node)
-                    and node.op.kind == "elementwise"
-                ):  # type: ignore[union-attr]
-                    self._computed(node, row_values, lines)
+                    and self.region.is_row_value(node)
+                    and node.kind == "elementwise"
+                ):
+                    self._compute(node, row_values, lines)
                     self._store(node, row_values, lines)
             before, body, after = self._stage(level, row_values)
             if body:
-                lines += [*before, *self._nest(inner, body), *after]
-        return self._nest(outer, lines)
+                lines += [*before, *self._nest(["reduced"], body), *after]
+        return self._nest(["outer"], lines)
 
-    def _stage(
-        self, level: int, row_values: dict[Any, str]
-    ) -> tuple[list[str], list[str], list[str]]:
-        """One pass over the row: the elements that are known by now, and the reductions over them."""
-        r = self.region
+    def _stage(self, level: int, row_values: Values) -> tuple[Lines, Lines, Lines]:
+        """One pass over the row: the elements known by now, and the reductions over them.
+
+        Returns what stands before the loop, in it and after it.
+        """
         values = dict(row_values)
-        before: list[str] = []
-        body: list[str] = []
-        after: list[str] = []
-        for node in r.nodes:
-            if r.is_row_value(node) or self.level[id(node)] != level:
+        before: Lines = []
+        body: Lines = []
+        after: Lines = []
+        for node in self.region.nodes:
+            if self.level[id(node)] == level and not self.region.is_row_value(node):
+                self._reach(node, level, values, body)
+                self._store(node, values, body)
+        for node in self._reductions():
+            if self.level[id(node)] != level + 1:
                 continue
-            self._reach(node, level, values, body)
-            self._store(node, values, body)
-        for node in r.nodes:
-            if node.op.kind == "reduce" and self.level[id(node)] == level + 1:  # type: ignore[union-attr]
-                self._reach(plain_source(node.args[0]), level, values, body)
-                self._loaded(node, values, body)
-                name = row_values[id(node)] = f"a{level}_{len(before)}"
-                value = self._argument(node, node.args[0], node.spec.dtype, values)
-                before.append(f"{name} = {_start(node)}")
-                body.append(f"{name} = {_accumulate(node, name, value)}")
-                if id(node) in self.writes:
-                    after.append(f"{self._element(self.writes[id(node)])} = {name}")
+            self._reach(plain_source(node.args[0]), level, values, body)
+            value = self._summand(node, values, body)
+            total = row_values[id(node)] = f"a{level}_{len(before)}"
+            before.append(f"{total} = {start(node)}")
+            body.append(f"{total} = {accumulate(node, total, value)}")
+            self._store(node, row_values, after)
         return before, body, after
 
-    def _reach(self, node: Node, level: int, values: dict[Any, str], lines: list[str]) -> None:
-        """Have the element of a member at hand in this stage: computed here, computed again, or read back."""
+    def _reach(self, node: Node, level: int, values: Values, lines: Lines) -> None:
+        """Have a member's element at hand in this stage: computed, computed again or read back."""
         if id(node) not in self.members or id(node) in values:
             return
         if self.level[id(node)] < level and id(node) in self.writes and not self._is_cheap(node):
@@ -495,115 +495,13 @@ class RegionWriter:
             return
         for arg in node.args:
             self._reach(plain_source(arg), level, values, lines)
-        self._computed(node, values, lines)
-
-    def _is_cheap(self, node: Node) -> bool:
-        """Whether computing an element again costs less than reading it back."""
-        if node.op.name not in CHEAP:  # type: ignore[union-attr]
-            return False
-        sources = [plain_source(a) for a in node.args]
-        return all(
-            id(s) not in self.members or self.region.is_row_value(s) or self._is_cheap(s)
-            for s in sources
-        )
-
-    def _kept_between_stages(self) -> list[Node]:
-        r = self.region
-        if r.form != "rows":
-            return []
-        kept: dict[int, Node] = {}
-
-        def visit(node: Node, level: int) -> None:
-            """`node` is used in stage `level`."""
-            if id(node) not in self.members or r.is_row_value(node):
-                return
-            if self.level[id(node)] == level:
-                return
-            if self._is_cheap(node):
-                for a in node.args:
-                    visit(plain_source(a), level)
-            else:
-                kept[id(node)] = node
-
-        for node in r.nodes:
-            level = self.level[id(node)] - (node.op.kind == "reduce")  # type: ignore[union-attr]
-            if not r.is_row_value(node) or node.op.kind == "reduce":  # type: ignore[union-attr]
-                for a in node.args:
-                    visit(plain_source(a), level)
-        return list(kept.values())
+        self._compute(node, values, lines)
 
 
-def _expression(node: Node, args: list[str], types: list[np.dtype[Any]]) -> str:
-    """The op's own expression, in the result's type."""
-    op, out = node.op, node.spec.dtype
-    if types and all(t.kind == "b" for t in types) and op.name in _BOOLEAN:  # type: ignore[union-attr]
-        return _BOOLEAN[op.name].format(*args)  # type: ignore[union-attr]
-    text = op.kernel.format(*args)  # type: ignore[union-attr]
-    if op.name == "astype":  # type: ignore[union-attr]
-        return f"{'bool_' if out.kind == 'b' else out.name}({text})"
-    if out.kind in "iu" or (
-        out.kind == "f"
-        and "(" not in text
-        and not text.strip("-+").isidentifier()
-        and any(t != out for t in types)
-    ):
-        return f"{out.name}({text})"
-    return text
+def _is_number(arg: Node) -> bool:
+    """Whether an argument is a Python number or a constant of one element."""
+    return arg.spec.weak or (arg.is_constant and arg.spec.size == 1)
 
 
-_BOOLEAN = {
-    "add": "{0} | {1}",
-    "multiply": "{0} & {1}",
-    "maximum": "{0} | {1}",
-    "minimum": "{0} & {1}",
-    "logical_not": "not {0}",
-    "invert": "not {0}",
-}
-
-SMALL_INTEGERS = range(-16, 17)
-
-
-def _literal(node: Node, dtype: np.dtype[Any]) -> str | None:
-    """Constants that deserve to stand in the text: small integers, halves, infinities. Others are arguments, so that a kernel is not bound to them."""
-    if not node.is_constant or np.ndim(node.value) != 0:
-        return None
-    value = np.asarray(node.value).item()
-    if dtype.kind == "b":
-        return str(bool(value))
-    if dtype.kind in "iu":
-        return f"{dtype.name}({int(value)})" if value in SMALL_INTEGERS else None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value * 2 in SMALL_INTEGERS and not (value == 0 and math.copysign(1, value) < 0):
-        return f"{dtype.name}({float(value)!r})"
-    return None
-
-
-def _start(node: Node) -> str:
-    """The value of a reduction over nothing."""
-    dtype, kind = node.spec.dtype, node.op.kernel  # type: ignore[union-attr]
-    if kind in ("all", "any"):
-        return str(kind == "all")
-    if kind == "add":
-        return f"{dtype.name}(0)"
-    if dtype.kind == "b":
-        return str(kind == "min")
-    if dtype.kind == "f":
-        return f'{dtype.name}(float("{"-" if kind == "max" else ""}inf"))'
-    limits = np.iinfo(dtype)
-    return f"{dtype.name}({limits.min if kind == 'max' else limits.max})"
-
-
-def _accumulate(node: Node, total: str, value: str, in_memory: bool = False) -> str:
-    kind, dtype = node.op.kernel, node.spec.dtype  # type: ignore[union-attr]
-    if kind in ("all", "any"):
-        return f"{total} and {value}" if kind == "all" else f"{total} or {value}"
-    if kind == "add":
-        if dtype.kind == "f" and not in_memory:
-            return f"reduce_add({total}, {value})"
-        return f"{total} + {value}" if dtype.kind == "f" else f"{dtype.name}({total} + {value})"
-    return (
-        f"reduce_{kind}({total}, {value})"
-        if dtype.kind == "f"
-        else f"{'maximum' if kind == 'max' else 'minimum'}({total}, {value})"
-    )
+def _indented(lines: Sequence[str]) -> Lines:
+    return [INDENT + line for line in lines]

@@ -1,6 +1,7 @@
-"""Where the elements of a value lie: the node whose buffer holds them, an offset and strides, in elements.
+"""Where the elements of a value lie: the node whose buffer holds them, an offset, strides.
 
-Views cost nothing in compiled code: the layout of a reshape, transpose or slice is worked out here, from the layout of what it looks at.
+Views cost nothing in compiled code: the layout of a reshape, transpose or slice is worked out here,
+from the layout of what it looks at.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from fallline.core.graph import Node
 
 @dataclass(frozen=True)
 class Layout:
-    """Element (i, j, ...) of the value is element offset + i * strides[0] + j * strides[1] + ... of the root's buffer."""
+    """A value in the buffer of the node `root`; offset and strides count elements.
+
+    Element (i, j, ...) of the value is element offset + i * strides[0] + j * strides[1] + ... of
+    the buffer.
+    """
 
     root: Node
     shape: tuple[int, ...]
@@ -59,10 +64,10 @@ class Layouts:
     def __getitem__(self, node: Node) -> Layout:
         found = self._found.get(id(node))
         if found is None:
-            found = self._view(node) if node.op is not None and node.op.kind == "view" else None
-            self._found[id(node)] = found = found or Layout(
-                node, node.spec.shape, row_major(node.spec.shape)
-            )
+            found = self._view(node) if node.kind == "view" else None
+            if found is None:
+                found = Layout(node, node.spec.shape, row_major(node.spec.shape))
+            self._found[id(node)] = found
         return found
 
     def is_view(self, node: Node) -> bool:
@@ -71,16 +76,17 @@ class Layouts:
 
     def _view(self, node: Node) -> Layout | None:
         """None where the elements must move: reshaping what is not laid out in one piece."""
+        assert node.op is not None
         source = self[node.args[0]]
         if 0 in source.shape or 0 in node.spec.shape:
             return Layout(source.root, node.spec.shape, row_major(node.spec.shape))
         # NumPy works out the view, on an array of the same strides that is never read
         hollow = as_strided(_BYTE, source.shape, source.strides)
         try:
-            if node.op.name == "reshape":  # type: ignore[union-attr]
+            if node.title == "reshape":
                 y = np.reshape(hollow, node.params["shape"], copy=False)
             else:
-                y = node.op.eval(hollow, **node.params)  # type: ignore[union-attr]
+                y = node.op.eval(hollow, **node.params)
         except ValueError:
             return None
         offset = y.__array_interface__["data"][0] - hollow.__array_interface__["data"][0]

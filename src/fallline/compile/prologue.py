@@ -1,10 +1,12 @@
 """Numbers that change from step to step, computed by Python before the kernels run.
 
-A weak node is computed from Python numbers alone: `lr / (1 - b1**t)` in a rule, say. All of them together become one small Python function on float64
-numbers, the prologue; kernels get its results as scalars, cast once to the type of the array that they meet. So a rate may change at
-every step and nothing is traced or compiled again, and eager and compiled code see the same numbers.
+A weak node is computed from Python numbers alone: `lr / (1 - b1**t)` in a rule, say. All of them
+together become one small Python function on float64 numbers, the prologue; kernels get its results
+as scalars, cast once to the type of the array that they meet. So a rate may change at every step
+and nothing is traced or compiled again, and eager and compiled code see the same numbers.
 
-It works number by number, never on arrays of steps: the power of a NumPy array may differ from the power of a number in the last bit.
+It works number by number, never on arrays of steps: the power of a NumPy array may differ from the
+power of a number in the last bit.
 """
 
 from __future__ import annotations
@@ -64,17 +66,15 @@ _FAST: dict[str, Callable[..., Any]] = {
 }
 
 
-def _python_number(f: Callable[..., Any], params: dict[str, Any]) -> Callable[..., Any]:
-    def on_numbers(*xs: Any) -> Any:
+def _on_numbers(f: Callable[..., Any], params: dict[str, Any]) -> Callable[..., Any]:
+    """A function of NumPy arrays as one of Python numbers."""
+
+    def found(*xs: Any) -> Any:
+        given = [np.float64(x) if isinstance(x, float) else x for x in xs]
         with np.errstate(all="ignore"):
-            return _computed(*xs)
+            return np.asarray(f(*given, **params)).item()
 
-    def _computed(*xs: Any) -> Any:
-        return np.asarray(
-            f(*[np.float64(x) if isinstance(x, float) else x for x in xs], **params)
-        ).item()
-
-    return on_numbers
+    return found
 
 
 def weak_frontier(graph: Graph) -> list[Node]:
@@ -90,7 +90,8 @@ def weak_frontier(graph: Graph) -> list[Node]:
 class Prologue:
     """The function from the weak inputs of a graph to the weak values that its arrays meet.
 
-    `prologue(*numbers)` takes one number per weak input, in order, and returns the values of `outputs` as a tuple of Python numbers. `source` is its text.
+    `prologue(*numbers)` takes one number per weak input, in order, and returns the values of
+    `outputs` as a tuple of Python numbers. `source` is its text.
     """
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
@@ -105,12 +106,11 @@ class Prologue:
 
 
 def _write(inputs: list[Node], outputs: list[Node]) -> tuple[str, dict[str, Any]]:
-    names: dict[int, str] = {
-        id(n): f"{_identifier(n.name) or 'x'}_{i}" for i, n in enumerate(inputs)
-    }
+    """The text of the function, and the names that it uses."""
+    names = {id(n): f"{_identifier(n.name) or 'x'}_{i}" for i, n in enumerate(inputs)}
     space: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
     heading = f"def prologue({', '.join(names[id(n)] for n in inputs)}):"
-    lines = []
+    lines: list[str] = []
     for node in order(outputs):
         if id(node) in names:
             continue
@@ -118,14 +118,14 @@ def _write(inputs: list[Node], outputs: list[Node]) -> tuple[str, dict[str, Any]
             names[id(node)] = f"({np.asarray(node.value).item()!r})"
             continue
         args = [names[id(a)] for a in node.args]
-        name = names[id(node)] = f"v{len(lines)}"
-        if node.op.name in _INFIX:
-            expression = _INFIX[node.op.name].format(*args)
+        if node.title in _INFIX:
+            expression = _INFIX[node.title].format(*args)
         else:
             function = f"f{len(lines)}"
-            space[function] = _FAST.get(node.op.name) or _python_number(node.op.eval, node.params)
+            space[function] = _FAST.get(node.title) or _on_numbers(node.op.eval, node.params)
             expression = f"{function}({', '.join(args)})"
-        lines.append(f"    {name} = {expression}  # {node.op.name}")
+        names[id(node)] = f"v{len(lines)}"
+        lines.append(f"    {names[id(node)]} = {expression}  # {node.title}")
     results = "".join(f"{names[id(n)]}, " for n in outputs)
     return "\n".join([heading, *lines, f"    return ({results})"]), space
 

@@ -6,22 +6,42 @@ constants, composed views. `x + 0` stays, since -0.0 + 0 is 0.0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fallline.core.graph import Graph, Node
+from fallline.core.op import Op
 from fallline.core.spec import Spec, spec_of
 from fallline.ops.elementwise import reciprocal, sqrt, square
 from fallline.ops.shape import broadcast_to, reshape, transpose
 
 FOLD_LIMIT = 1 << 16  # elements of a constant that is computed beforehand
+LOOK_LIMIT = 1 << 20  # elements of a constant that is looked through for a single number
+KEY_LIMIT = 1 << 16  # bytes of a constant that is compared with others
 
 
 def simplify(graph: Graph) -> Graph:
     """An equal graph with the same inputs."""
     return _Rewriter(graph).result()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """An operation that is about to be made, on arguments that are simplified already."""
+
+    op: Op
+    args: tuple[Node, ...]
+    params: dict[str, Any]
+    spec: Spec
+    where: Any = None
+
+    @property
+    def name(self) -> str:
+        return self.op.name
 
 
 class _Rewriter:
@@ -32,12 +52,36 @@ class _Rewriter:
 
     def result(self) -> Graph:
         for node in self.graph.nodes:
+            assert node.op is not None
             args = tuple(self._of(a) for a in node.args)
-            self.new[id(node)] = self._make(node.op, args, node.params, node.spec, node.where)
+            call = _Call(node.op, args, node.params, node.spec, node.where)
+            self.new[id(node)] = self.make(call)
         g = self.graph
-        return Graph(
-            g.inputs, [self._of(o) for o in g.outputs], g.name, g.in_structure, g.out_structure
-        )
+        outputs = [self._of(o) for o in g.outputs]
+        return Graph(g.inputs, outputs, g.name, g.in_structure, g.out_structure)
+
+    def make(self, call: _Call) -> Node:
+        """The node of a call, or a simpler one of the same value."""
+        found = self._once(call)
+        if found is None and call.args:
+            found = next((y for rule in _RULES if (y := rule(self, call)) is not None), None)
+        if found is not None:
+            return found
+        if _is_foldable(call):
+            return self._constant(_folded(call))
+        key = call.op, tuple(map(id, call.args)), tuple(call.params.items())
+        return self._shared(key, lambda: _node(call))
+
+    def _once(self, call: _Call) -> Node | None:
+        """Elementwise operations on repeated values: computed once, repeated afterwards."""
+        if call.op.kind != "elementwise" or call.spec.weak:
+            return None
+        args = tuple(a.args[0] if a.op is broadcast_to else a for a in call.args)
+        shape = np.broadcast_shapes(*[a.spec.shape for a in args])
+        if shape == call.spec.shape:
+            return None if args == call.args else self.make(replace(call, args=args))
+        once = self.make(replace(call, args=args, spec=Spec(shape, call.spec.dtype)))
+        return self.make(_Call(broadcast_to, (once,), {"shape": call.spec.shape}, call.spec))
 
     def _of(self, node: Node) -> Node:
         if node.is_constant and id(node) not in self.new:
@@ -50,17 +94,14 @@ class _Rewriter:
         if value.__class__ in (float, int):
             return self._shared(("number", value.__class__, repr(value)), lambda: node)
         if value.size > 1 and _repeats(value):
-            single = self._constant(Node(Spec((), value.dtype), value=value.flat[:1].reshape(())))
-            return self._make(broadcast_to, (single,), {"shape": value.shape}, node.spec, None)
-        key = (
-            "array",
-            value.dtype.str,
-            value.shape,
-            value.tobytes() if value.nbytes <= 1 << 16 else id(value),
-        )
-        return self._shared(key, lambda: node)
+            number = Node(Spec((), value.dtype), value=value.flat[:1].reshape(()))
+            args = (self._constant(number),)
+            return self.make(_Call(broadcast_to, args, {"shape": value.shape}, node.spec))
+        content = value.tobytes() if value.nbytes <= KEY_LIMIT else id(value)
+        return self._shared(("array", value.dtype.str, value.shape, content), lambda: node)
 
     def _shared(self, key: Any, make: Callable[[], Node]) -> Node:
+        """What was made for this key before."""
         try:
             found = self.seen.get(key)
         except TypeError:  # a parameter that cannot be hashed
@@ -69,41 +110,19 @@ class _Rewriter:
             found = self.seen[key] = make()
         return found
 
-    def _make(
-        self, op: Any, args: tuple[Node, ...], params: dict[str, Any], spec: Spec, where: Any
-    ) -> Node:
-        if op.kind == "elementwise" and not spec.weak:
-            args = tuple(a.args[0] if a.op is broadcast_to else a for a in args)
-            shape = np.broadcast_shapes(*[a.spec.shape for a in args])
-            if shape != spec.shape:  # computed once, broadcast afterwards
-                once = self._make(op, args, params, Spec(shape, spec.dtype), where)
-                return self._make(broadcast_to, (once,), {"shape": spec.shape}, spec, where)
-        for rule in _RULES:
-            found = rule(self, op, args, params, spec, where)
-            if found is not None:
-                return found
-        if _is_foldable(op, args, spec):
-            return self._constant(_folded(op, args, params, spec.weak))
 
-        def make() -> Node:
-            node = Node(spec, op, args, params)
-            node.where = where
-            return node
-
-        return self._shared((op, tuple(map(id, args)), tuple(params.items())), make)
+def _node(call: _Call) -> Node:
+    node = Node(call.spec, call.op, call.args, call.params)
+    node.where = call.where
+    return node
 
 
 def _repeats(value: np.ndarray[Any, Any]) -> bool:
     """Whether an array is one number over and over."""
     if all(s == 0 or n == 1 for s, n in zip(value.strides, value.shape, strict=True)):
         return True
-    first = value.flat[0]
-    return (
-        value.size <= FOLD_LIMIT * 16
-        and first == first
-        and first != 0
-        and bool((value == first).all())
-    )
+    first = value.flat[0]  # not 0, which may have two signs; nan equals nothing
+    return value.size <= LOOK_LIMIT and first != 0 and bool((value == first).all())
 
 
 def _number(node: Node) -> Any:
@@ -115,110 +134,119 @@ def _number(node: Node) -> Any:
 
 
 def _same_type(node: Node, spec: Spec) -> bool:
-    return (
-        node.spec.shape == spec.shape
-        and node.spec.dtype == spec.dtype
-        and node.spec.weak == spec.weak
-    )
+    have = node.spec
+    return (have.shape, have.dtype, have.weak) == (spec.shape, spec.dtype, spec.weak)
 
 
-def _drop_identity(
-    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
-) -> Node | None:
-    """x * 1, x / 1, x - 0, x ** 1, +x, casts to the own type, views that change nothing."""
-    first = args[0] if args else None
-    if op.name in ("positive", "stop_gradient", "astype") and _same_type(first, spec):
-        return first
-    if op.name in ("reshape", "broadcast_to") and first.spec.shape == spec.shape:
-        return first
-    if op.name == "transpose" and params["axes"] == tuple(range(spec.ndim)):
-        return first
-    if op.name == "slice" and all(
-        (a, n, s) == (0, m, 1)
-        for (a, n, s), m in zip(params["index"], first.spec.shape, strict=True)
-    ):
-        return first
-    if len(args) == 2 and op.kind == "elementwise":
-        neutral = {"multiply": 1, "true_divide": 1, "divide": 1, "power": 1, "subtract": 0}.get(
-            op.name
-        )
-        if neutral is not None and _number(args[1]) == neutral and _same_type(first, spec):
-            return first
-        if op.name == "multiply" and _number(first) == 1 and _same_type(args[1], spec):
-            return args[1]
-    if op.name == "negative" and first.op is not None and first.op.name == "negative":
-        return first.args[0]
+def _drop_identity(w: _Rewriter, call: _Call) -> Node | None:
+    """+x, casts to the own type, views that change nothing, and neutral elements."""
+    x, spec = call.args[0], call.spec
+    if call.name in ("positive", "stop_gradient", "astype"):
+        return x if _same_type(x, spec) else None
+    if call.name in ("reshape", "broadcast_to"):
+        return x if x.spec.shape == spec.shape else None
+    if call.name == "transpose":
+        return x if call.params["axes"] == tuple(range(spec.ndim)) else None
+    if call.name == "slice":
+        whole = tuple((0, n, 1) for n in x.spec.shape)
+        return x if tuple(map(tuple, call.params["index"])) == whole else None
+    if call.name == "negative" and x.title == "negative":
+        return x.args[0]
+    return _drop_neutral(call)
+
+
+_NEUTRAL = {"multiply": 1, "true_divide": 1, "divide": 1, "power": 1, "subtract": 0}
+
+
+def _drop_neutral(call: _Call) -> Node | None:
+    """x * 1, 1 * x, x / 1, x ** 1, x - 0, but not x - (-0.0), which makes 0.0 of -0.0."""
+    if len(call.args) != 2 or call.name not in _NEUTRAL:
+        return None
+    x, y = call.args
+    number = _number(y)
+    is_neutral = number == _NEUTRAL[call.name] and math.copysign(1, number) > 0
+    if is_neutral and _same_type(x, call.spec):
+        return x
+    if call.name == "multiply" and _number(x) == 1 and _same_type(y, call.spec):
+        return y
     return None
 
 
-def _powers(w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any) -> Node | None:
+_POWERS = {2: square, 0.5: sqrt, -1: reciprocal}
+
+
+def _powers(w: _Rewriter, call: _Call) -> Node | None:
     """x ** 2, x ** 0.5 and x ** -1 as NumPy computes them itself."""
-    if op.name != "power" or spec.weak or spec.dtype.kind != "f":
+    if call.name != "power" or call.spec.weak or call.spec.dtype.kind != "f":
         return None
-    better = {2: square, 0.5: sqrt, -1: reciprocal}.get(_number(args[1]))  # type: ignore[arg-type]
-    if better is None or args[0].spec.dtype != spec.dtype:
+    x, exponent = call.args
+    better = _POWERS.get(_number(exponent))
+    if better is None or x.spec.dtype != call.spec.dtype:
         return None
-    return w._make(better, (args[0],), {}, spec, where)
+    return w.make(replace(call, op=better, args=(x,), params={}))
 
 
-def _compose_views(
-    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
-) -> Node | None:
-    inner = args[0] if args else None
-    if op is reshape and inner.op is reshape:
-        return w._make(reshape, inner.args, params, spec, where)
-    if op is broadcast_to and inner.op is broadcast_to:
-        return w._make(broadcast_to, inner.args, params, spec, where)
-    if op is transpose and inner.op is transpose:
-        axes = tuple(inner.params["axes"][i] for i in params["axes"])
-        return w._make(transpose, inner.args, {"axes": axes}, spec, where)
+def _compose_views(w: _Rewriter, call: _Call) -> Node | None:
+    """A view of a view of the same kind is one view."""
+    inner = call.args[0]
+    if call.op is not inner.op:
+        return None
+    if call.op is reshape or call.op is broadcast_to:
+        return w.make(replace(call, args=inner.args))
+    if call.op is transpose:
+        axes = tuple(inner.params["axes"][i] for i in call.params["axes"])
+        return w.make(replace(call, args=inner.args, params={"axes": axes}))
     return None
 
 
-def _simple_reductions(
-    w: _Rewriter, op: Any, args: Any, params: Any, spec: Spec, where: Any
-) -> Node | None:
-    """A reduction keeps no axes and goes over one block of neighbouring axes: others are done one after another."""
-    if op.kind != "reduce":
+def _simple_reductions(w: _Rewriter, call: _Call) -> Node | None:
+    """A reduction keeps no axes and goes over one block of neighbouring axes.
+
+    Others are done one after another.
+    """
+    if call.op.kind != "reduce":
         return None
-    x, axes = args[0], params["axis"]
-    if params["keepdims"]:
-        flat = w._make(
-            op,
-            args,
-            {"axis": axes, "keepdims": False},
-            op.spec(x.spec, axis=axes, keepdims=False),
-            where,
-        )
-        return w._make(reshape, (flat,), {"shape": spec.shape}, spec, where)
-    trivial = tuple(i for i in axes if x.spec.shape[i] == 1)
-    if trivial and x.spec.dtype == spec.dtype:
-        rest = tuple(n for i, n in enumerate(x.spec.shape) if i not in trivial)
-        y = w._make(reshape, (x,), {"shape": rest}, Spec(rest, x.spec.dtype), where)
-        moved = tuple(i - sum(t < i for t in trivial) for i in axes if i not in trivial)
-        return w._make(op, (y,), {"axis": moved, "keepdims": False}, spec, where) if moved else y
-    if axes and axes != tuple(range(axes[0], axes[-1] + 1)):
-        last = (axes[-1],)
-        part = op.spec(x.spec, axis=last, keepdims=False)
-        inner = w._make(op, args, {"axis": last, "keepdims": False}, part, where)
-        return w._make(op, (inner,), {"axis": axes[:-1], "keepdims": False}, spec, where)
+    x, axes = call.args[0], call.params["axis"]
+    if call.params["keepdims"]:
+        flat = w.make(_reduction(call, x, axes))
+        return w.make(_Call(reshape, (flat,), {"shape": call.spec.shape}, call.spec, call.where))
+    same = x.spec.dtype == call.spec.dtype
+    single = tuple(i for i in axes if x.spec.shape[i] == 1)
+    if single and same:
+        shape = tuple(n for i, n in enumerate(x.spec.shape) if i not in single)
+        x = w.make(_Call(reshape, (x,), {"shape": shape}, Spec(shape, x.spec.dtype), call.where))
+        axes = tuple(i - sum(s < i for s in single) for i in axes if i not in single)
+        return w.make(_reduction(call, x, axes)) if axes else x
     if not axes:
-        return x if x.spec.dtype == spec.dtype else None
+        return x if same else None
+    if axes != tuple(range(axes[0], axes[-1] + 1)):
+        inner = w.make(_reduction(call, x, axes[-1:]))
+        return w.make(_reduction(call, inner, axes[:-1]))
     return None
+
+
+def _reduction(call: _Call, x: Node, axes: tuple[int, ...]) -> _Call:
+    """The same reduction of x over these axes."""
+    params = {"axis": axes, "keepdims": False}
+    return replace(call, args=(x,), params=params, spec=call.op.spec(x.spec, **params))
 
 
 _RULES = (_drop_identity, _powers, _compose_views, _simple_reductions)
 
 
-def _is_foldable(op: Any, args: Any, spec: Spec) -> bool:
-    if not args or not all(a.is_constant for a in args) or op.kind == "random":
-        return False
-    return spec.size <= FOLD_LIMIT and op is not broadcast_to
+def _is_foldable(call: _Call) -> bool:
+    return (
+        bool(call.args)
+        and all(a.is_constant for a in call.args)
+        and call.op.kind != "random"
+        and call.op is not broadcast_to
+        and call.spec.size <= FOLD_LIMIT
+    )
 
 
-def _folded(op: Any, args: Any, params: Any, weak: bool) -> Node:
+def _folded(call: _Call) -> Node:
     with np.errstate(all="ignore"):
-        value = np.asarray(op.eval(*[a.value for a in args], **params))
-    if weak and value.dtype.kind != "b":
+        value = np.asarray(call.op.eval(*[a.value for a in call.args], **call.params))
+    if call.spec.weak and value.dtype.kind != "b":
         return Node(spec_of(value.item()), value=value.item())
     return Node(spec_of(value), value=value)

@@ -124,18 +124,25 @@ def _user_directory() -> Path:
 
 @contextmanager
 def announce_on_terminal(count: int) -> Iterator[None]:
-    """Say on a terminal that `count` kernels are compiled, if that takes more than a moment."""
+    """Say on a terminal that `count` kernels are compiled, if that takes more than a moment.
+
+    Where something else draws on it, such as a progress bar, one whole line at the end.
+    """
     seconds = 0.06 * count + (0 if "numba" in sys.modules else 0.5)
     if seconds < 0.5 or not sys.stderr.isatty() or os.environ.get("FALLLINE_QUIET") == "1":
         yield
         return
     kernels = "1 kernel" if count == 1 else f"{count} kernels"
-    print(f"fallline: compiling {kernels} (first use) ...", end="", file=sys.stderr, flush=True)
+    line, before = f"fallline: compiling {kernels} (first use) ...", ""
+    if sys.stderr is sys.__stderr__:
+        print(line, end="", file=sys.stderr, flush=True)
+        before = "\r"  # said again in full, whatever was printed since
     start = time.perf_counter()
     try:
         yield
     finally:
-        print(f" {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        seconds = time.perf_counter() - start
+        print(f"{before}{line} {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 # Called with the number of kernels about to be compiled; entered while they are.

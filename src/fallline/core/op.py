@@ -51,6 +51,7 @@ class Op:
     kernel: Any = None
     eager_only: str | None = None
     analytic: bool = False
+    apart: bool = False  # whether it is to share no loop with others
     _specs: dict[Any, Spec] = field(default_factory=dict)
 
     def __call__(self, *args: Any, **params: Any) -> Any:
@@ -273,9 +274,10 @@ def primitive(
     none. `jvp(y, args, tangents, **params)` is optional, with None for a tangent that is zero:
     forward mode is otherwise derived by transposing the vjp.
 
-    `kernel`, for compiled code, is a loop in plain Python over flat memory. Its arguments are annotated:
-    for each array, and last for the result, its lengths ("int") and its elements ("T*", with T the
-    type of the result, or a type's name), in C order. Without one the operation runs eagerly only.
+    `kernel`, for compiled code, is a loop in plain Python over flat memory. Its arguments are
+    annotated: for each array, and last for the result, its lengths ("int") and its elements ("T*",
+    with T the type of the result, or a type's name), in C order. Without one the operation runs
+    eagerly only.
 
         def running_max_kernel(n: "int", x: "T*", m: "int", y: "T*"):
             for i in range(n):

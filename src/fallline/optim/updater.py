@@ -5,8 +5,6 @@ One fused loop over gradient, parameters and slots, in place.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -40,25 +38,14 @@ class Updater:
         self.slots = {name: np.array(x) for name, x in leaves if not isinstance(x, float)}
         self.scalars = [x for _, x in leaves if isinstance(x, float)]
         graph = optimizer.trace_update(array_spec((n,), dtype))
-        arrays = [node for node in graph.inputs if not node.spec.weak]
-        donate = {
-            o: i
-            for o, node in enumerate(graph.outputs)
-            if not node.spec.weak
-            for i in [self._input(o, graph)]
-        }
+        # Inputs are g, p, state, ...; outputs p, state: each takes the place of the input after it.
+        donate = {o: o + 1 for o, node in enumerate(graph.outputs) if not node.spec.weak}
         self._plan = Plan(graph, donate=donate)
         self._frame = self._plan.frame()
-        for node, array in zip(
-            arrays, [self.grads, self.params, *self.slots.values()], strict=True
-        ):
-            self._frame.bind(self._plan.base_of[node][0], array)
-        self._n_states = len(self.scalars)
-
-    @staticmethod
-    def _input(output: int, graph: Any) -> int:
-        """Inputs are g, p, state, ...; outputs p, state: each result belongs to the input after it."""
-        return output + 1
+        inputs = [node for node in graph.inputs if not node.spec.weak]
+        arrays = [self.grads, self.params, *self.slots.values()]
+        for node, array in zip(inputs, arrays, strict=True):
+            self._frame.bind(node, array)
 
     def __call__(self) -> None:
         self.t += 1
@@ -66,8 +53,8 @@ class Updater:
         given = [*self.scalars, self.t, *[hyper[n] for n in sorted(self.optimizer.changing)]]
         found = self._frame.numbers(given)
         if self.scalars:
-            plan = self._plan
-            self.scalars = [found[plan._position[id(o)]] for o in plan.graph.outputs if o.spec.weak]
+            outputs = [o for o in self._plan.graph.outputs if o.spec.weak]
+            self.scalars = [self._plan.number(o, found) for o in outputs]
         self._frame.walk_steps()
 
 

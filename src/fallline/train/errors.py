@@ -11,13 +11,17 @@ if TYPE_CHECKING:
 
 
 class DivergedError(FloatingPointError):
-    """The loss became nan or infinite. The network holds the parameters before that step; `history` what was recorded until then."""
+    """The loss became nan or infinite.
+
+    The network holds the parameters before that step. `history` is what was recorded until then,
+    `losses` those of the steps before it in the same call of `Trainer.steps`.
+    """
 
     def __init__(self, message: str, step: int, history: History | None = None) -> None:
         super().__init__(message)
         self.step = step
         self.history = history
-        self.losses: np.ndarray[Any, Any] = np.zeros(0)  # of the steps of the same call before it
+        self.losses: np.ndarray[Any, Any] = np.zeros(0)
 
     def __reduce__(self) -> tuple[object, ...]:
         return DivergedError, (str(self), self.step, self.history)

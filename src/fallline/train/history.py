@@ -13,9 +13,9 @@ class History:
     """The record of a training run.
 
     loss      (steps,) the mean loss of each mini-batch, penalty included, before its step
-    epochs    one dict per epoch: epoch (from 1), step, loss (mean over the epoch's examples), seconds, the rate, and with validation data val_loss and
-              val_accuracy
-    seconds   wall time of training, evaluation not counted
+    epochs    one dict per epoch: epoch (from 1), step, loss (mean over the epoch's examples),
+              seconds, the rate, and with validation data val_loss and val_accuracy
+    seconds   wall time of the training steps; compiling them and evaluating are not counted
     stopped   why training ended early ("interrupted", "callback"), else ""
     """
 

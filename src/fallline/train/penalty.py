@@ -1,6 +1,9 @@
-"""Penalties on the weights: E(W) = (1/B) sum L + (strength / N) Omega(W), over a mini-batch of B of the N examples of the data.
+"""Penalties on the weights.
 
-They act on weights, that is on parameters of two or more dimensions; biases and the parameters of normalisation are left alone.
+    E(W) = (1/B) sum L + (strength / N) Omega(W)
+
+over a mini-batch of B of the N examples of the data. They act on weights, that is on parameters of
+two or more dimensions; biases and the parameters of normalisation are left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from fallline.core.spec import shape_of
 class Penalty:
     """strength / N * (l1_ratio * sum |w| + (1 - l1_ratio) / 2 * sum w^2).
 
-    `count` divides the strength: the number of examples of the data ("data"), of the mini-batch ("batch"), or 1 ("one").
+    `count` divides the strength: the number of examples of the data ("data"), of the mini-batch
+    ("batch"), or 1 ("one").
     """
 
     strength: float
@@ -49,9 +53,10 @@ class Penalty:
 
 @dataclass(frozen=True)
 class MaxNorm:
-    """After each step the incoming weights of each unit, a column of W, are scaled down to a norm of at most `bound`.
+    """Bounds the norm of each unit's incoming weights, a column of W.
 
-    Srivastava et al. 2014, section 5.1.
+    After each step, those that are longer are scaled down to `bound`. Srivastava et al. 2014,
+    section 5.1.
     """
 
     bound: float

@@ -1,4 +1,7 @@
-"""What a person sees while a network trains: a bar on a terminal, a plain line now and then elsewhere, nothing if silent."""
+"""What a person sees while a network trains.
+
+A bar on a terminal, a plain line now and then elsewhere, nothing if silent.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from typing import Any, TextIO
 
 LINE_SECONDS = 10.0  # between plain lines
 REFRESH = 10  # of the bar, per second
+NARROWEST_BAR, WIDEST_BAR = 5, 40  # columns
+TIME = len("0:00:00")
+NUMBERS = ("loss", "val_loss", "val_accuracy")
+DISPENSABLE = ("val_loss", "val_accuracy")  # left out on narrow terminals, in this order
 
 
 class Silent:
@@ -23,7 +30,7 @@ class Silent:
         """An epoch is complete."""
 
     def stop(self) -> None:
-        """Training has ended, in whatever way."""
+        """Training has ended, in whatever way, or could not begin."""
 
 
 class Lines(Silent):
@@ -55,49 +62,62 @@ class Lines(Silent):
 
 
 class Bar(Silent):
-    """A progress bar with the loss, by rich."""
+    """A progress bar with the loss, by rich. What is known is fitted to the terminal's width."""
+
+    def __init__(self, console: Any = None) -> None:
+        self._console = console
+        self._progress: Any = None
+        self._row: dict[str, float] = {}
 
     def start(self, epochs: int, steps: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(None, table_column=Column(max_width=WIDEST_BAR)),  # the one that gives way
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            console=self._console or Console(stderr=True),
             refresh_per_second=REFRESH,
         )
-        self._progress.start()
         self.epochs = epochs
-        self._numbers = ""
-        self._task: Any = self._progress.add_task(f"epoch 1/{epochs}", total=steps, numbers="")
+        self._task = self._progress.add_task(self._epoch(1), total=steps, numbers="")
+        self._progress.start()
 
     def step(self, done: int, loss: float) -> None:
-        self._progress.update(
-            self._task, completed=done, numbers=f"loss {loss:.4f}  {self._numbers}"
-        )
+        self._row["loss"] = loss
+        self._progress.update(self._task, completed=done, numbers=self._fitting())
 
     def epoch(self, row: dict[str, float]) -> None:
-        self._numbers = _numbers({k: v for k, v in row.items() if k.startswith("val")})
+        self._row = {name: row[name] for name in NUMBERS if name in row}
         now = min(int(row["epoch"]) + 1, self.epochs)
-        self._progress.update(
-            self._task, description=f"epoch {now}/{self.epochs}", numbers=_numbers(row)
-        )
+        self._progress.update(self._task, description=self._epoch(now), numbers=self._fitting())
 
     def stop(self) -> None:
-        self._progress.stop()
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _epoch(self, now: int) -> str:
+        return f"epoch {now:{len(str(self.epochs))}d}/{self.epochs}"
+
+    def _fitting(self) -> str:
+        """As many of the numbers as there is room for beside the epoch, the bar and the time."""
+        room = self._progress.console.width - len(self._epoch(1)) - NARROWEST_BAR - TIME - 3
+        row = dict(self._row)
+        for name in DISPENSABLE:
+            if len(_numbers(row)) > room:
+                row.pop(name, None)
+        return _numbers(row)
 
 
 def _numbers(row: dict[str, float]) -> str:
-    return "  ".join(
-        f"{k} {v:.4g}" for k, v in row.items() if k in ("loss", "val_loss", "val_accuracy")
-    )
+    return "  ".join(f"{name} {row[name]:.4g}" for name in NUMBERS if name in row)
 
 
 def display(progress: bool | Silent | None) -> Silent:
-    """None: a bar on a terminal, lines elsewhere; True: always shown; False: silent; or an object of one's own."""
+    """False: silent; None or True: a bar on a terminal, lines elsewhere; or one of one's own."""
     if isinstance(progress, Silent):
         return progress
     if progress is False:

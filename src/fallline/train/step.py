@@ -1,7 +1,8 @@
 """One training step as one graph: gather the batch, run the network, differentiate, update.
 
-The parameters are one flat vector, and so are the optimizer's slots; the network's arrays are views of it and the gradients are
-computed where the optimizer reads them. Results are written over the inputs, after the loss was found finite.
+The parameters are one flat vector, and so are the optimizer's slots; the network's arrays are views
+of it, and the gradients are computed where the optimizer reads them. Results are written over the
+inputs, after the loss was found finite.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fallline.compile.plan import Plan
 from fallline.core import tree
 from fallline.core.autodiff import value_and_grad
 from fallline.core.graph import Graph, Node, Record
-from fallline.core.spec import Spec, spec_of
+from fallline.core.spec import Spec, array_spec, spec_of
 from fallline.nn.context import Context
 from fallline.train.penalty import MaxNorm, Penalty
 
@@ -24,7 +25,7 @@ LOSS = 0  # the first output
 
 
 @dataclass(frozen=True)
-class Layout:
+class FlatLayout:
     """Where each array of a network lies in the flat vector."""
 
     structure: Any
@@ -35,6 +36,11 @@ class Layout:
     def size(self) -> int:
         return sum(int(np.prod(s, dtype=np.int64)) for s in self.shapes)
 
+    @property
+    def spec(self) -> Spec:
+        """Of the flat vector."""
+        return Spec((self.size,), self.dtype)
+
     def views(self, flat: Any) -> list[Any]:
         """The arrays of the network, as views of the flat vector."""
         found, start = [], 0
@@ -44,10 +50,19 @@ class Layout:
             start += n
         return found
 
+    def network(self, arrays: Sequence[Any]) -> Any:
+        """The network with these arrays."""
+        return tree.unflatten(self.structure, arrays)
+
 
 def flat_vector(arrays: Sequence[Any]) -> Any:
     """The arrays one after the other."""
     return np.concatenate([np.reshape(a, (-1,)) for a in arrays])
+
+
+def as_inputs(X: Any, dtype: np.dtype[Any]) -> Any:
+    """Examples in the type of the network: integers, as images are, are cast when they are used."""
+    return X.astype(dtype) if X.dtype.kind in "iub" else X
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,11 @@ class Objective:
 
 @dataclass
 class StepPlan:
-    """A compiled step for one batch size, and which of its inputs is which."""
+    """A compiled step for one batch size, and which of its inputs is which.
+
+    Its weak inputs are t, the hyperparameters that change and the optimizer's scalar states, in
+    this order; `scalars` are the outputs that are the new scalar states.
+    """
 
     plan: Plan
     params: Node
@@ -85,164 +104,113 @@ class StepPlan:
     weights: Node
     index: Node
     key: Node
-    numbers: list[str]  # what the weak inputs are, in order: "t", hyperparameters, scalar states
-    scalar_states: list[int]  # which outputs are the new scalar states
+    scalars: list[Node]
+
+    @property
+    def batch(self) -> int:
+        """The number of examples."""
+        return self.index.spec.shape[0]
 
 
 def record_step(
-    layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int
+    layout: FlatLayout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int
 ) -> StepPlan:
     """Trace, lower and lay out a step of `batch` examples."""
     level = Record()
-    theta = level.input(Spec((layout.size,), layout.dtype), "params")
-    hollow = np.broadcast_to(np.zeros((), layout.dtype), (layout.size,))
-    start = optimizer.init(_as_params(layout, optimizer, hollow))
-    leaves, structure = tree.flatten(start)
-    names = [name for name, _ in tree.named_leaves(start)]
-    flat = optimizer.flat
-    arrays, state, numbers, slots = _state_inputs(
-        level, layout, start, leaves, structure, names, flat
-    )
+    theta = level.input(layout.spec, "params")
+    state = _State(level, layout, optimizer)
     t = level.input(spec_of(1), "t")
-    hyper = dict(optimizer.hyper(1))
-    for name in optimizer.changing:
-        hyper[name] = level.input(Spec((), np.dtype(np.float64), True), name)
-    data = level.input(X, "X")
-    targets = level.input(y, "y")
-    weights = level.input(Spec((X.shape[0],), layout.dtype), "weights")
-    index = level.input(Spec((batch,), np.dtype(np.int64)), "index")
-    key = level.input(Spec((4,), np.dtype(np.uint32)), "key")
-
-    def of_leaves(given: list[Any]) -> Any:
-        net = tree.unflatten(layout.structure, given)
-        x = np.take(data, index, axis=0)
-        if x.dtype.kind in "iub":
-            x = x.astype(layout.dtype)
-        w = np.take(weights, index, axis=0) if objective.weighted else None
-        return objective(net, given, x, np.take(targets, index, axis=0), w, key)
+    changing = {name: level.input(spec_of(1.0), name) for name in optimizer.changing}
+    examples = _Examples(level, layout, X, y, batch)
+    flat = optimizer.flat
 
     def evaluate(params: Any) -> tuple[Any, Any]:
-        value, grads = value_and_grad(of_leaves)(layout.views(params) if flat else params)
+        leaves = layout.views(params) if flat else params
+        value, grads = value_and_grad(lambda w: examples.loss(objective, layout, w))(leaves)
         return value, flat_vector(grads) if flat else grads
 
+    hyper = {**optimizer.hyper(1), **changing}
     params = theta if flat else layout.views(theta)
-    new, new_state, loss = optimizer.step(evaluate, params, state, t=t, hyper=hyper)
-    new = _projected(objective, layout, new, flat)
-    results = tree.leaves(new_state)
-    outputs = [loss, new]
-    outputs += [_whole(r, flat) for r in _grouped(results, leaves, flat, len(layout.shapes))]
-    scalars = [r for r, old in zip(results, leaves, strict=True) if isinstance(old, float)]
-    nodes = [level.node(o) for o in (*outputs, *scalars)]
-    weak = [
-        t.extra,
-        *[hyper[n].extra for n in optimizer.changing],
-        *[arrays[i].extra for i, v in enumerate(leaves) if isinstance(v, float)],
-    ]
-    inputs = [
-        theta.extra,
-        *[s.extra for s in slots],
-        data.extra,
-        targets.extra,
-        weights.extra,
-        index.extra,
-        key.extra,
-        *weak,
-    ]
-    graph = Graph(inputs, nodes, f"{optimizer.name} step")
-    plan = Plan(graph, donate={1 + i: i for i in range(1 + len(slots))}, guard=LOSS)
+    new, new_state, loss = optimizer.step(evaluate, params, state.tree, t=t, hyper=hyper)
+    if isinstance(objective.penalty, MaxNorm):
+        leaves = layout.views(new) if flat else new
+        new = flat_vector([objective.penalty.project(w) for w in leaves])
+    elif not flat:
+        new = flat_vector(new)
+    slots, scalars = state.results(new_state)
+    outputs = [level.node(o) for o in (loss, new, *slots, *scalars)]
+    arrays = [theta, *state.slots, *examples.inputs]
+    numbers = [t, *changing.values(), *state.scalars]
+    inputs = [x.extra for x in (*arrays, *numbers)]
+    graph = Graph(inputs, outputs, f"{optimizer.name} step")
+    written = 1 + len(slots)  # parameters and slots: the first inputs, the outputs after the loss
+    plan = Plan(graph, donate={1 + i: i for i in range(written)}, guard=LOSS)
     return StepPlan(
         plan,
-        theta.extra,
-        [s.extra for s in slots],
-        data.extra,
-        targets.extra,
-        weights.extra,
-        index.extra,
-        key.extra,
-        ["t", *optimizer.changing, *numbers],
-        list(range(2 + len(slots), len(nodes))),
+        params=theta.extra,
+        slots=inputs[1:written],
+        X=examples.X.extra,
+        y=examples.y.extra,
+        weights=examples.weights.extra,
+        index=examples.index.extra,
+        key=examples.key.extra,
+        scalars=plan.graph.outputs[1 + written :],
     )
 
 
-def _as_params(layout: Layout, optimizer: Any, flat: Any) -> Any:
-    return flat if optimizer.flat else layout.views(flat)
+class _Examples:
+    """The data, and which of them a step takes: its inputs besides parameters and state."""
+
+    def __init__(self, level: Record, layout: FlatLayout, X: Spec, y: Spec, batch: int) -> None:
+        self.X, self.y = level.input(X, "X"), level.input(y, "y")
+        self.weights = level.input(Spec((X.shape[0],), layout.dtype), "weights")
+        self.index = level.input(array_spec((batch,), np.int64), "index")
+        self.key = level.input(array_spec((4,), np.uint32), "key")
+        self.inputs = [self.X, self.y, self.weights, self.index, self.key]
+
+    def loss(self, objective: Objective, layout: FlatLayout, leaves: list[Any]) -> Any:
+        net = layout.network(leaves)
+        x = as_inputs(self._taken(self.X), layout.dtype)
+        weights = self._taken(self.weights) if objective.weighted else None
+        return objective(net, leaves, x, self._taken(self.y), weights, self.key)
+
+    def _taken(self, data: Any) -> Any:
+        return np.take(data, self.index, axis=0)
 
 
-def _state_inputs(
-    level: Record,
-    layout: Layout,
-    start: Any,
-    leaves: list[Any],
-    structure: Any,
-    names: list[str],
-    flat: bool,
-) -> tuple[list[Any], Any, list[str], list[Any]]:
-    """Tracers for the optimizer's state: one flat vector per slot, a weak number per scalar."""
-    slots: list[Any] = []
-    arrays: list[Any] = []
-    numbers = []
-    views: list[Any] = []
-    for leaf, name in zip(leaves, names, strict=True):
-        if isinstance(leaf, float):
-            arrays.append(level.input(Spec((), np.dtype(np.float64), True), name))
-            numbers.append(name)
-        elif flat:
-            slots.append(level.input(Spec(leaf.shape, leaf.dtype), name))
-            arrays.append(slots[-1])
-        else:
-            if not views:  # a slot is a run of leaves, one per array of the network
-                slots.append(
-                    level.input(Spec((layout.size,), layout.dtype), name.partition(".")[0])
-                )
-                views = list(layout.views(slots[-1]))
-            arrays.append(views.pop(0))
-    return arrays, tree.unflatten(structure, arrays), numbers, slots
+class _State:
+    """The optimizer's state as inputs of a step: a flat vector per slot, a number per scalar.
 
+    `tree` is the state as the optimizer knows it; where it needs whole arrays (it is not `flat`), a
+    slot is a run of leaves, one per array of the network.
+    """
 
-def _grouped(results: list[Any], leaves: list[Any], flat: bool, count: int) -> list[Any]:
-    """The new slots: a flat vector each, or a list of arrays each."""
-    arrays = [r for r, old in zip(results, leaves, strict=True) if not isinstance(old, float)]
-    return arrays if flat else [arrays[i : i + count] for i in range(0, len(arrays), count)]
+    def __init__(self, level: Record, layout: FlatLayout, optimizer: Any) -> None:
+        hollow = np.broadcast_to(np.zeros((), layout.dtype), (layout.size,))
+        start = optimizer.init(hollow if optimizer.flat else layout.views(hollow))
+        old, structure = tree.flatten(start)
+        self.is_scalar = [isinstance(leaf, float) for leaf in old]
+        self.flat = optimizer.flat
+        self.run = 1 if self.flat else len(layout.shapes)  # leaves of a slot
+        self.slots: list[Any] = []
+        self.scalars: list[Any] = []
+        leaves: list[Any] = []
+        views: list[Any] = []
+        for (name, _), is_scalar in zip(tree.named_leaves(start), self.is_scalar, strict=True):
+            if is_scalar:
+                self.scalars.append(level.input(spec_of(1.0), name))
+                leaves.append(self.scalars[-1])
+                continue
+            if not views:
+                self.slots.append(level.input(layout.spec, name.partition(".")[0]))
+                views = [self.slots[-1]] if self.flat else layout.views(self.slots[-1])
+            leaves.append(views.pop(0))
+        self.tree = tree.unflatten(structure, leaves)
 
-
-def _whole(result: Any, flat: bool) -> Any:
-    return result if flat else flat_vector(result)
-
-
-def _projected(objective: Objective, layout: Layout, new: Any, flat: bool) -> Any:
-    if isinstance(objective.penalty, MaxNorm):
-        views = layout.views(new) if flat else new
-        return flat_vector([objective.penalty.project(w) for w in views])
-    return new if flat else flat_vector(new)
-
-
-def record_evaluation(
-    layout: Layout, loss: Callable[..., Any], link: str, X: Spec, y: Spec
-) -> Plan:
-    """A plan from (flat parameters, X, y) to the sum of the losses and the number of right answers."""
-    level = Record()
-    theta = level.input(Spec((layout.size,), layout.dtype), "params")
-    data, targets = level.input(X, "X"), level.input(y, "y")
-    net = tree.unflatten(layout.structure, layout.views(theta))
-    z = net(data.astype(layout.dtype) if X.dtype.kind in "iub" else data)
-    total = np.sum(loss(z, targets))
-    outputs = [total, right_answers(z, targets, link)]
-    graph = Graph(
-        [theta.extra, data.extra, targets.extra], [level.node(o) for o in outputs], "evaluate"
-    )
-    return Plan(graph)
-
-
-def right_answers(z: Any, y: Any, link: str) -> Any:
-    """How many rows of outputs name the right class; 0 where there are no classes."""
-    if link == "softmax":
-        labels = y if len(y.shape) == 1 else np.argmax(y, axis=1)
-        return np.sum(np.argmax(z, axis=1) == labels)
-    if link == "margin" and len(z.shape) == 2 and z.shape[1] > 1:
-        return np.sum(np.argmax(z, axis=1) == y)
-    if link in ("sigmoid", "margin"):
-        z = np.reshape(z, (z.shape[0], -1))
-        return np.sum(
-            np.all((z > 0) == (np.reshape(y, z.shape) > (0.5 if link == "sigmoid" else 0)), axis=1)
-        )
-    return np.zeros((), np.int64)
+    def results(self, new: Any) -> tuple[list[Any], list[Any]]:
+        """The new slots, each as one vector, and the new scalars."""
+        leaves = list(zip(tree.leaves(new), self.is_scalar, strict=True))
+        scalars = [x for x, is_scalar in leaves if is_scalar]
+        arrays = [x for x, is_scalar in leaves if not is_scalar]
+        runs = [arrays[i : i + self.run] for i in range(0, len(arrays), self.run)]
+        return [run[0] if self.flat else flat_vector(run) for run in runs], scalars

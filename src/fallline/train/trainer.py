@@ -1,38 +1,50 @@
-"""The engine under `fit`: data and state in memory, and compiled steps over them, many in one call."""
+"""The engine under `fit`: data and state in memory, compiled steps over them, many in one call."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from fallline.compile.plan import Frame
+from fallline.compile.plan import Plan
 from fallline.compile.texts import NOT_FINITE
 from fallline.core import tree
-from fallline.core.spec import Spec, array_spec
+from fallline.core.graph import Graph
+from fallline.core.spec import spec_of
 from fallline.data import epoch_order
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
 from fallline.ops import philox
+from fallline.train.diagnosis import diagnose
 from fallline.train.errors import DivergedError
-from fallline.train.step import LOSS, Layout, Objective, StepPlan, record_evaluation, record_step
+from fallline.train.evaluation import record_evaluation
+from fallline.train.step import LOSS, FlatLayout, Objective, StepPlan, record_step
 
 CALL_SECONDS = 0.05  # a compiled call returns to Python about this often: Ctrl-C, progress
 MOST_ROWS = 1024  # steps in one call
 EVALUATION_ROWS = 2048  # examples in one evaluation call
+MOST_PLANS = 64  # that are kept for other networks of the same shapes
 
-_plans: dict[Any, StepPlan] = {}
-_evaluations: dict[Any, Any] = {}
-_MOST_PLANS = 64
+Array = np.ndarray[Any, Any]
+Made = TypeVar("Made")
+
+_steps: dict[Any, StepPlan] = {}
+_evaluations: dict[Any, Plan] = {}
+_lock = threading.Lock()
 
 
 class Trainer:
     """Trains a network in place, a number of steps at a time.
 
-    Parameters and slots are flat vectors; X and y stay in memory and batches are gathered inside the step. `steps(n)` takes the next n steps of
-    the endless sequence of epochs and returns their losses.
+    Parameters and slots are flat vectors; X and y stay in memory and batches are gathered inside
+    the step. `steps(n)` takes the next n steps of the endless sequence of epochs and returns their
+    losses; however they are divided into calls, the bits are the same.
+
+    t  steps taken. epoch, position  of the next step: the epoch, from 0, and the examples of it
+    that were seen.
     """
 
     def __init__(
@@ -57,34 +69,55 @@ class Trainer:
         self.drop_last, self.replacement = drop_last, replacement
         self.params = net.gather()
         leaves, structure = tree.flatten(net)
-        self.layout = Layout(structure, tuple(x.shape for x in leaves), self.params.dtype)
-        self.weights = (
-            None
-            if sample_weight is None
-            else np.ascontiguousarray(sample_weight, self.params.dtype)
-        )
+        self.layout = FlatLayout(structure, tuple(x.shape for x in leaves), self.params.dtype)
+        self.weights: Array | None = None
+        if sample_weight is not None:
+            self.weights = np.ascontiguousarray(sample_weight, self.params.dtype)
         loss = losses.by_name(loss) if isinstance(loss, str) else loss
         self.objective = Objective(loss, penalty, self.n, self.weights is not None)
-        self.t = 0
-        self.epoch = 0  # of the next step
-        self.position = 0  # in that epoch, in examples
-        self._order: np.ndarray[Any, Any] | None = None
-        self._start_state()
-        self._runs: dict[int, _Run] = {}
+        self.slots, self.scalars = self._first_state()
+        self.t = self.epoch = self.position = 0
+        self._order: Array | None = None
+        self._bound: dict[int, _BoundStep] = {}  # by batch size
 
-    def _start_state(self) -> None:
+    def _first_state(self) -> tuple[list[Array], list[float]]:
+        """The optimizer's slots, each as one vector, and its scalars."""
         flat = self.optimizer.flat
         start = self.optimizer.init(self.params if flat else self.layout.views(self.params))
-        leaves, _ = tree.flatten(start)
-        arrays = [np.ascontiguousarray(x) for x in leaves if not isinstance(x, float)]
-        count = 1 if flat else len(self.layout.shapes)
-        self.slots = [
-            np.concatenate([a.ravel() for a in arrays[i : i + count]])
-            for i in range(0, len(arrays), count)
+        leaves = tree.leaves(start)
+        arrays = [np.asarray(x) for x in leaves if not isinstance(x, float)]
+        run = 1 if flat else len(self.layout.shapes)
+        slots = [
+            np.concatenate([a.ravel() for a in arrays[i : i + run]])
+            for i in range(0, len(arrays), run)
         ]
-        self.scalars = [x for x in leaves if isinstance(x, float)]
+        return slots, [x for x in leaves if isinstance(x, float)]
 
-    # -- the sequence of batches
+    # -- training
+
+    def steps(self, n: int) -> Array:
+        """Take n steps; the loss of each.
+
+        Raises DivergedError, with the parameters as they were before the step, where it is not
+        finite.
+        """
+        found = np.empty(n, self.params.dtype)
+        done = 0
+        while done < n:
+            batch, count = self._next_batches(n - done)
+            taken = self._step_of(batch).take(count, found[done : done + count])
+            done += taken
+            if taken < count:
+                error = DivergedError(diagnose(self, float(found[done])), self.t + 1)
+                error.losses = found[:done]
+                raise error
+        return found
+
+    def prepare(self) -> None:
+        """Trace, compile and load what `steps` needs, so that its time is that of training."""
+        rest = self.n % self.batch_size
+        for batch in [self.batch_size] + [rest] * (rest > 0 and not self.drop_last):
+            self._step_of(batch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,61 +125,44 @@ class Trainer:
         full, rest = divmod(self.n, self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
+    @property
+    def chunk(self) -> int:
+        """So many steps take about as long as a person waits for a sign of life."""
+        known = [bound.seconds for bound in self._bound.values() if bound.seconds]
+        return max(1, int(CALL_SECONDS / max(known))) if known else 1
+
+    def next_step(self) -> tuple[Graph, dict[int, Any]]:
+        """The graph of the next step, and its arrays by the id of the node: to run it by hand."""
+        batch, _ = self._next_batches(1)
+        bound = self._step_of(batch)
+        return bound.step.plan.graph, bound.arrays()
+
     def _next_batches(self, most: int) -> tuple[int, int]:
-        """(batch size, how many such batches follow one another in this epoch, at most `most`)."""
+        """(batch size, how many of it follow one another in this epoch, at most `most`)."""
         end = self.n - self.n % self.batch_size if self.drop_last else self.n
         if self.position >= end:
             self.epoch += 1
             self.position = 0
             self._order = None
-        if self._order is None:
-            self._order = epoch_order(self.n, self.seed, self.epoch, replacement=self.replacement)
         left = end - self.position
         if left < self.batch_size:
             return left, 1
         return self.batch_size, min(most, left // self.batch_size)
 
-    # -- running
-
     @property
-    def chunk(self) -> int:
-        """So many steps take about as long as a person waits for a sign of life."""
-        known = [r.seconds for r in self._runs.values() if r.seconds]
-        return max(1, int(CALL_SECONDS / max(known))) if known else 1
+    def order(self) -> Array:
+        """The examples in the order of this epoch."""
+        if self._order is None:
+            self._order = epoch_order(self.n, self.seed, self.epoch, replacement=self.replacement)
+        return self._order
 
-    def steps(self, n: int) -> np.ndarray[Any, Any]:
-        """Take n steps; the loss of each. Raises DivergedError, with the parameters as they were before the step, if one is not finite."""
-        losses = np.empty(n, self.params.dtype)
-        done = 0
-        while done < n:
-            batch, count = self._next_batches(n - done)
-            run = self._run(batch)
-            count = min(count, run.rows)
-            taken = run.steps(self, count, losses[done : done + count])
-            self.t += taken
-            self.position += taken * batch
-            done += taken
-            if taken < count:
-                error = DivergedError(self._diagnosis(losses[done]), self.t + 1)
-                error.losses = losses[:done]
-                raise error
-        return losses
-
-    def _run(self, batch: int) -> _Run:
-        found = self._runs.get(batch)
+    def _step_of(self, batch: int) -> _BoundStep:
+        found = self._bound.get(batch)
         if found is None:
-            found = self._runs[batch] = _Run(self, self._plan(batch))
-        return found
-
-    def _plan(self, batch: int) -> StepPlan:
-        X, y = (array_spec(a.shape, a.dtype) for a in (self.X, self.y))
-        key = _key(self.layout, self.objective, self.optimizer, X, y, batch)
-        found = _plans.get(key)
-        if found is None:
-            found = record_step(self.layout, self.objective, self.optimizer, X, y, batch)
-            if len(_plans) >= _MOST_PLANS:
-                _plans.pop(next(iter(_plans)))
-            _plans[key] = found
+            X, y = spec_of(self.X), spec_of(self.y)
+            given = self.layout, self.objective, self.optimizer, X, y, batch
+            step = _kept(_steps, _key(*given), lambda: record_step(*given))
+            found = self._bound[batch] = _BoundStep(self, step)
         return found
 
     # -- looking
@@ -156,119 +172,140 @@ class Trainer:
         X, y = np.ascontiguousarray(X), np.ascontiguousarray(y)
         params = self.optimizer.eval_params(self.params, None)
         total, right = 0.0, 0
-        for start in range(0, len(X), EVALUATION_ROWS):
-            part = slice(start, start + EVALUATION_ROWS)
-            plan = self._evaluation(
-                array_spec(X[part].shape, X.dtype), array_spec(y[part].shape, y.dtype), link
-            )
-            loss, hits = plan.run(params, X[part], y[part])
+        for part in _parts(len(X)):
+            loss, hits = self._evaluation(X[part], y[part], link).run(params, X[part], y[part])
             total += float(loss)
             right += int(hits)
         return total / len(X), right / len(X)
 
-    def _evaluation(self, X: Spec, y: Spec, link: str) -> Any:
-        key = (self.layout, self.objective.loss, link, X, y)
-        if key not in _evaluations:
-            if len(_evaluations) >= _MOST_PLANS:
-                _evaluations.pop(next(iter(_evaluations)))
-            _evaluations[key] = record_evaluation(self.layout, self.objective.loss, link, X, y)
-        return _evaluations[key]
+    def prepare_evaluation(self, X: Any, y: Any, link: str) -> None:
+        """Trace, compile and load what `evaluate` needs for these data."""
+        for part in {part.stop - part.start: part for part in _parts(len(X))}.values():
+            self._evaluation(X[part], y[part], link).prepare()
 
-    def _diagnosis(self, loss: float) -> str:
-        from fallline.train.diagnosis import diagnose
-
-        return diagnose(self, loss)
+    def _evaluation(self, X: Array, y: Array, link: str) -> Plan:
+        given = self.layout, self.objective.loss, link, spec_of(X), spec_of(y)
+        return _kept(_evaluations, given, lambda: record_evaluation(*given))
 
 
-class _Run:
-    """A frame of a plan, bound to a trainer's arrays."""
+class _BoundStep:
+    """A step of one batch size, bound to a trainer's arrays."""
 
     def __init__(self, trainer: Trainer, step: StepPlan) -> None:
-        self.step = step
-        self.rows = MOST_ROWS if step.plan.scalars else 1 << 20
-        self.frame: Frame = step.plan.frame(rows=MOST_ROWS)
+        self.trainer, self.step = trainer, step
         self.seconds = 0.0  # of one step
-        for node, array in [
-            (step.params, trainer.params),
-            *zip(step.slots, trainer.slots, strict=True),
-            (step.X, trainer.X),
-            (step.y, trainer.y),
-        ]:
-            self.frame.bind(step.plan.base_of[node][0], array)
+        self.frame = step.plan.frame(rows=MOST_ROWS)
+        self.frame.bind(step.params, trainer.params)
+        for node, array in zip(step.slots, trainer.slots, strict=True):
+            self.frame.bind(node, array)
+        self.frame.bind(step.X, trainer.X)
+        self.frame.bind(step.y, trainer.y)
         if trainer.weights is not None:
-            self.frame.bind(step.plan.base_of[step.weights][0], trainer.weights)
+            self.frame.bind(step.weights, trainer.weights)
         self.key = np.zeros((MOST_ROWS, 4), np.uint32)
         self.key[:] = philox.fold_in(philox.key(trainer.seed), "train")
-        self.frame.bind(step.plan.base_of[step.key][0], self.key, 16)
-        self._index = step.plan.base_of[step.index][0]
-        root = step.plan.lowered.outputs[LOSS]
-        self._loss = None if root is None else step.plan.base_of[root][0]
-        self._constant = not any(callable(v) for v in trainer.optimizer.defaults.values())
+        self.frame.bind(step.key, self.key, self.key.strides[0])
+        self.loss = step.plan.lowered.outputs[LOSS]  # None: a constant
+        self.has_schedules = any(map(callable, trainer.optimizer.defaults.values()))
 
-    def steps(self, trainer: Trainer, count: int, losses: np.ndarray[Any, Any]) -> int:
+    def take(self, count: int, losses: Array) -> int:
         """Up to `count` steps over the next batches; returns how many were completed."""
+        trainer, frame, batch = self.trainer, self.frame, self.step.batch
         done = 0
-        batch = self.step.index.spec.shape[0]
         while done < count:
-            chunk = min(
-                count - done,
-                MOST_ROWS,
-                max(1, int(CALL_SECONDS / self.seconds)) if self.seconds else 1,
-            )
-            self._numbers(trainer, trainer.t + done + 1, chunk)
-            start = trainer.position + done * batch
-            self.frame.bind(self._index, trainer._order[start : start + chunk * batch], 8 * batch)  # type: ignore[index]
-            if self._loss is not None:
-                self.frame.bind(self._loss, losses[done : done + chunk], losses.itemsize)
+            chunk = min(count - done, MOST_ROWS, self._pace())
+            states = self._write_numbers(trainer.t + 1, chunk)
+            order = trainer.order[trainer.position : trainer.position + chunk * batch]
+            frame.bind(self.step.index, order, batch * order.itemsize)
+            if self.loss is not None:
+                frame.bind(self.loss, losses[done : done + chunk], losses.itemsize)
             began = time.perf_counter()
-            status = self.frame.walk_steps(chunk)
+            status = frame.walk_steps(chunk)
             self.seconds = (time.perf_counter() - began) / chunk
+            taken = frame.walk.steps_done if status else chunk
+            trainer.t += taken
+            trainer.position += taken * batch
+            trainer.scalars = states[taken]
+            done += taken
+            if status == NOT_FINITE:
+                break
             if status:
-                done += self.frame.walk.steps_done
-                if status != NOT_FINITE:
-                    raise IndexError("fit: a label or an index is out of bounds.")
-                self._settle(trainer, self.frame.walk.steps_done)
-                return done
-            done += chunk
-            self._settle(trainer, chunk)
+                raise IndexError("fit: a label or an index is out of bounds.")
         return done
 
-    def _numbers(self, trainer: Trainer, t: int, count: int) -> None:
-        """The scalars of the next steps, by Python in float64: one row for each."""
-        self.key[:count, 2] += np.arange(t, t + count, dtype=np.uint32) - self.key[:count, 2]
-        optimizer, plan = trainer.optimizer, self.step.plan
-        names = self.step.numbers
-        hyper = optimizer.hyper(t)
-        scalars = list(trainer.scalars)
-        self._after: list[list[float]] = []
+    def _pace(self) -> int:
+        """Steps in one call: the first is taken alone, to learn how long it takes."""
+        return max(1, int(CALL_SECONDS / self.seconds)) if self.seconds else 1
+
+    def _write_numbers(self, t: int, count: int) -> list[list[float]]:
+        """The numbers of the next steps, by Python in float64, a row each.
+
+        Returns the optimizer's scalar states before each of the steps and after the last.
+        """
+        self.key[:count, 2] = np.arange(t, t + count)
+        plan, outputs, state = self.step.plan, self.step.scalars, self.trainer.scalars
+        states = [state]
+        rates = self._rates(t)
         for row in range(count):
-            if not self._constant and row:
-                hyper = optimizer.hyper(t + row)
-            given = [t + row, *[hyper[n] for n in names[1 : len(names) - len(scalars)]], *scalars]
-            found = self.frame.numbers(given, row)
-            if scalars:
-                scalars = [
-                    found[plan._position[id(plan.graph.outputs[i])]]
-                    for i in self.step.scalar_states
-                ]
-                self._after.append(scalars)
+            if row and self.has_schedules:
+                rates = self._rates(t + row)
+            found = self.frame.numbers([t + row, *rates, *state], row)
+            if outputs:
+                state = [plan.number(node, found) for node in outputs]
+            states.append(state)
+        return states
 
-    def _settle(self, trainer: Trainer, done: int) -> None:
-        if self._after and done:
-            trainer.scalars = list(self._after[done - 1])
+    def _rates(self, t: int) -> list[float]:
+        """The hyperparameters that are inputs of the step."""
+        optimizer = self.trainer.optimizer
+        hyper = optimizer.hyper(t)
+        return [hyper[name] for name in optimizer.changing]
+
+    def arrays(self) -> dict[int, Any]:
+        """The arrays of the next step, by the id of the node."""
+        trainer, step = self.trainer, self.step
+        key = self.key[0].copy()
+        key[2] = trainer.t + 1
+        start = trainer.position
+        found = {
+            id(step.params): trainer.params,
+            id(step.X): trainer.X,
+            id(step.y): trainer.y,
+            id(step.index): trainer.order[start : start + step.batch],
+            id(step.key): key,
+        }
+        found |= {id(node): slot for node, slot in zip(step.slots, trainer.slots, strict=True)}
+        if trainer.weights is not None:
+            found[id(step.weights)] = trainer.weights
+        return found
 
 
-def _key(layout: Layout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int) -> Any:
+def _parts(n: int) -> list[slice]:
+    """The examples of each call of an evaluation."""
+    return [slice(i, min(i + EVALUATION_ROWS, n)) for i in range(0, n, EVALUATION_ROWS)]
+
+
+def _kept(plans: dict[Any, Made], key: Any, make: Callable[[], Made]) -> Made:
+    """What was made for this key; the oldest is forgotten when there are too many."""
+    found = plans.get(key)
+    if found is None:
+        made = make()
+        with _lock:
+            found = plans.setdefault(key, made)
+            if len(plans) > MOST_PLANS:
+                del plans[next(iter(plans))]
+    return found
+
+
+def _key(
+    layout: FlatLayout, objective: Objective, optimizer: Any, X: Any, y: Any, batch: int
+) -> Any:
     """What a step's graph depends on; rates and other changing numbers are not part of it."""
     parts = getattr(optimizer, "parts", None)
     if parts is None:
         return object()  # never found again
-    formulas = tuple(
-        (
-            part.formula,
-            part.only,
-            tuple((n, v) for n, v in part.settings.items() if n not in part.changing),
-        )
-        for part in parts
-    )
-    return layout, objective, formulas, tuple(optimizer.changing), X, y, batch
+    formulas = []
+    for part in parts:
+        fixed = tuple((n, v) for n, v in part.settings.items() if n not in part.changing)
+        formulas.append((part.formula, part.only, fixed))
+    return layout, objective, tuple(formulas), tuple(optimizer.changing), X, y, batch

@@ -15,6 +15,7 @@ formulas: exponential, logarithm, trigonometric, inverse_trigonometric, hyperbol
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -82,12 +83,12 @@ arctanh = function(np.arctanh)(hyperbolic.arctanh)
 @function(np.radians)
 def radians(x: Value) -> Value:
     """Degrees to radians."""
-    real = x.dtype.type
+    real: Any = x.dtype.type
     return x * (real(math.pi) / real(180))  # rounded twice, as NumPy's constant is
 
 
 @function(np.degrees)
 def degrees(x: Value) -> Value:
     """Radians to degrees."""
-    real = x.dtype.type
+    real: Any = x.dtype.type
     return x * (real(180) / real(math.pi))

@@ -1,0 +1,154 @@
+"""Making a graph such that every node can be lowered as it stands.
+
+What a kernel cannot read directly is copied first, by a node of the graph: numbers that an operation wants as an array,
+matrices whose rows do not lie in one piece, arguments of another type. And each output gets a buffer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fallline.compile.fuse import is_fusible
+from fallline.compile.layout import Layout, Layouts
+from fallline.core.errors import UnsupportedError
+from fallline.core.graph import Graph, Node
+from fallline.core.op import Op
+from fallline.core.spec import Spec
+
+# Identities that are never simplified away. COPY joins loops like any elementwise operation; FINAL is a loop of its own that writes over a donated input at the end.
+COPY = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}")
+FINAL = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}", apart=True)
+
+SUPPORTED = "biuf"
+
+
+@dataclass
+class Legal:
+    """A graph to lower, with what was decided about its outputs.
+
+    outputs  the node whose buffer each output is; None: a number or a constant, filled in by Python
+    donors   for a node, the input whose memory it is to take over
+    """
+
+    graph: Graph
+    layouts: Layouts
+    outputs: list[Node | None]
+    donors: dict[Node, Node] = field(default_factory=dict)
+
+
+def legalise(graph: Graph, donate: dict[int, int], kinds: Callable[[str], bool]) -> Legal:
+    """Copy what must be copied. `kinds` says which kinds of operations beside loops can be lowered."""
+    return _Legaliser(graph, donate, kinds).result()
+
+
+class _Legaliser:
+    def __init__(self, graph: Graph, donate: dict[int, int], kinds: Callable[[str], bool]) -> None:
+        self.graph, self.donate, self.kinds = graph, donate, kinds
+        self.layouts = Layouts()
+        self.new: dict[int, Node] = {}
+        self.copies: dict[Any, Node] = {}
+
+    def result(self) -> Legal:
+        for node in self.graph.nodes:
+            if node.spec.weak:
+                continue
+            self._check(node)
+            args = tuple(self._argument(node, i) for i in range(len(node.args)))
+            if all(a is b for a, b in zip(args, node.args)):
+                continue
+            fresh = Node(node.spec, node.op, args, node.params)
+            fresh.where = node.where
+            self.new[id(node)] = fresh
+        outputs, donors = self._outputs()
+        ends = [o for o in outputs if o is not None]
+        return Legal(Graph(self.graph.inputs, ends, self.graph.name), self.layouts, outputs, donors)
+
+    def _of(self, node: Node) -> Node:
+        return self.new.get(id(node), node)
+
+    # -- arguments
+
+    def _argument(self, node: Node, i: int) -> Node:
+        arg = self._of(node.args[i])
+        if is_fusible(node) or (node.kind == "random" and i > 0):
+            return arg  # loops read numbers and any layout
+        if arg.spec.weak:
+            arg = self._copied(arg, arg.spec.dtype)
+        if node.kind == "matmul" and not (arg.spec.dtype == node.spec.dtype and is_matrix(self.layouts[arg])):
+            return self._copied(arg, node.spec.dtype)
+        if node.kind in ("kernel", "random") and not self.layouts[arg].contiguous:
+            return self._copied(arg, arg.spec.dtype)
+        if node.kind in ("concatenate", "scatter", "embed", "embed_diagonal") and i == 0 and arg.spec.dtype != node.spec.dtype:
+            return self._copied(arg, node.spec.dtype)
+        return arg
+
+    def _copied(self, arg: Node, dtype: np.dtype[Any]) -> Node:
+        key = id(arg), dtype
+        if key not in self.copies:
+            self.copies[key] = Node(Spec(arg.spec.shape, dtype), COPY, (arg,))
+        return self.copies[key]
+
+    def _check(self, node: Node) -> None:
+        op = node.op
+        assert op is not None
+        why = op.eager_only
+        if why is None and not is_fusible(node) and not self.kinds(op.kind):
+            why = "it has no kernel"
+        if why is None:
+            for spec in (node.spec, *[a.spec for a in node.args]):
+                if spec.dtype.kind not in SUPPORTED or spec.dtype.itemsize not in (1, 2, 4, 8) or spec.dtype == np.float16:
+                    why = f"there are no kernels for {spec.dtype.name}. Did you mean x.astype(np.float32)?"
+        if why is None and node.kind == "matmul" and node.spec.dtype.kind == "b":
+            why = "there is no product of matrices of bools. Did you mean x.astype(int)?"
+        if why is not None:
+            at = f"\n  at {node.where[0]}:{node.where[1]}, in {node.where[2]}" if node.where else ""
+            raise UnsupportedError(f"compile: {op.name} cannot be compiled: {why.rstrip('.')}.{at}")
+
+    # -- outputs
+
+    def _outputs(self) -> tuple[list[Node | None], dict[Node, Node]]:
+        """Inputs, views and repeated nodes are copied; so is what cannot be written over its donor."""
+        found: list[Node | None] = []
+        donors: dict[Node, Node] = {}
+        taken: set[Node] = set()
+        donated = {self.graph.inputs[i] for i in self.donate.values()}
+        for i, output in enumerate(self.graph.outputs):
+            node = self._of(output)
+            donor = self.graph.inputs[self.donate[i]] if i in self.donate else None
+            number = node.is_constant or node.spec.weak
+            if donor is None and number:
+                found.append(None)
+                continue
+            if node is donor:  # unchanged
+                found.append(node)
+                continue
+            own = node.op is not None and not number and self.layouts[node].root is node and node not in taken
+            if not own or (donor is not None and not is_fusible(node)):
+                source = node
+                if donor is not None and not number and self.layouts[node].root in donated:
+                    source = Node(node.spec, COPY, (node,))  # before that input is overwritten
+                node = Node(Spec(node.spec.shape, output.spec.dtype), COPY if donor is None else FINAL, (source,))
+            if donor is not None:
+                donors[node] = donor
+            taken.add(node)
+            found.append(node)
+        return found, donors
+
+
+def is_matrix(layout: Layout) -> bool:
+    """Whether the rows, or the columns, of the last two axes lie in one piece."""
+    return leading(layout) is not None
+
+
+def leading(layout: Layout) -> tuple[int, int] | None:
+    """(transposed, leading dimension) of the last two axes of a matrix, or None."""
+    (m, n), (s, t) = layout.shape[-2:], layout.strides[-2:]
+    if (t == 1 or n == 1) and (s >= n or m == 1) and s >= 0:
+        return 0, max(s, n, 1)
+    if (s == 1 or m == 1) and (t >= m or n == 1) and t >= 0:
+        return 1, max(t, m, 1)
+    return None

@@ -1,0 +1,62 @@
+"""The memory of a plan: numbered bases, aligned, and buffers that share one of them by lifetime.
+
+    base 0  control block        base 2  constants      base 4 ...  inputs, then outputs
+    base 1  workspace            base 3  scalars (the prologue's results)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+CONTROL, WORKSPACE, CONSTANTS, SCALARS, FIRST_INPUT = range(5)
+ALIGNMENT = 64
+SCALAR_BYTES = 8
+
+
+def aligned(n: int) -> int:
+    """The next multiple of the alignment.
+
+    >>> aligned(0), aligned(1), aligned(64)
+    (0, 64, 64)
+    """
+    return -(-n // ALIGNMENT) * ALIGNMENT
+
+
+def allocate(nbytes: int) -> Array:
+    """Bytes that begin at a multiple of the alignment."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -address(raw) % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
+def address(array: Array) -> int:
+    """Where an array's memory begins."""
+    return int(array.__array_interface__["data"][0])
+
+
+def share(buffers: Iterable[tuple[Any, int, int, int]]) -> tuple[dict[Any, int], int]:
+    """An offset for each (key, bytes, first use, last use), and how many bytes that takes.
+
+    The largest first, each at the first place that is free: a buffer may lie where another lies
+    whose life does not meet its own.
+
+    >>> share([("a", 64, 0, 1), ("b", 128, 1, 2), ("c", 64, 2, 3)])
+    ({'b': 0, 'a': 128, 'c': 128}, 192)
+    """
+    offsets: dict[Any, int] = {}
+    placed: list[tuple[int, int, int, int]] = []  # start, end, first use, last use
+    for key, nbytes, first, last in sorted(buffers, key=lambda buffer: -buffer[1]):
+        start = 0
+        for begin, end, since, until in sorted(placed):
+            if since <= last and first <= until:
+                if start + nbytes <= begin:
+                    break
+                start = max(start, end)
+        offsets[key] = start
+        placed.append((start, aligned(start + nbytes), first, last))
+    return offsets, max((end for _, end, _, _ in placed), default=0)
