@@ -71,6 +71,20 @@ def test_the_report_can_be_made_again(done):
     assert json.loads(run("report", folder, "--json").stdout) == json.loads(before["summary.json"])
 
 
+def test_nothing_is_counted_when_nothing_is_left(done):
+    found = run(*SMALL, "--out", done[1])
+    assert found.stderr == "compare: digits: 2 optimizers, nothing left\n"
+
+
+def test_an_error_of_a_run_is_no_wrong_command_line(monkeypatch):
+    def broken(*args, **more):
+        raise ValueError("fit: it broke.")
+
+    monkeypatch.setattr(fallline.train, "fit", broken)
+    found = run(*SMALL)
+    assert found.exit_code == 1 and "fit: it broke." in found.stderr
+
+
 def test_what_is_no_comparison_has_no_report(tmp_path):
     found = run("report", tmp_path)
     assert found.exit_code == 1
@@ -106,11 +120,14 @@ def test_ctrl_c_says_how_to_go_on_and_a_repetition_does(monkeypatch, tmp_path):
         patch.setattr(fallline.train, "fit", interrupted)
         found = run(*SMALL, "--out", tmp_path)
     assert found.exit_code == 130
-    assert "Stopped after 3 runs" in found.stderr and "continue" in found.stderr
+    assert "Stopped after 3 runs; they are kept" in found.stderr and "continue" in found.stderr
     assert found.stdout == f"Report so far: {tmp_path}/report.html\n"
     rest = run("compare", "digits", "--optimizers", "sgd", "--epochs", 1, "--out", tmp_path)
     assert rest.exit_code == 0  # what was asked for is done; that adam is not, the report says
     assert json.loads((tmp_path / "summary.json").read_text())["complete"] is False
+    words = " ".join(rest.stdout.split())
+    assert "adam is not finished." in words and "Repeat the same command" not in words
+    assert f"The same comparison with --out {tmp_path} goes on from here." in words
 
 
 @pytest.mark.parametrize(
@@ -141,7 +158,7 @@ def test_the_names_in_the_help_are_those_there_are():
     with pytest.raises(ValueError) as caught:
         lab.named("?")
     listed = str(caught.value).partition("There are ")[2].rstrip(".").split(", ")
-    assert sorted(listed) == sorted(problems.PROBLEMS)
+    assert listed == list(problems.names())
 
 
 def test_as_a_program_with_two_processes(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -66,6 +67,12 @@ def test_the_result_on_a_terminal(columns):
     assert lines[-1].startswith("test accuracy 9") and "% 408 steps in " in lines[-1].replace(
         ",", ""
     )
+
+
+def test_quiet_silences_the_kernels_too(monkeypatch):
+    monkeypatch.delenv("FALLLINE_QUIET", raising=False)
+    assert run(*ONE).exit_code == 0 and "FALLLINE_QUIET" not in os.environ
+    assert run(*ONE, "--quiet").stderr == "" and os.environ["FALLLINE_QUIET"] == "1"
 
 
 def test_progress_goes_to_standard_error():

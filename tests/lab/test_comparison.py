@@ -65,13 +65,30 @@ def test_ctrl_c_returns_what_there_is_and_says_how_to_go_on(tmp_path, capsys):
         return fake.train(*args, **kwargs)
 
     part = compare(tmp_path, run=interrupted)
-    assert not part.complete and len(part.records) == 20
+    assert not part.complete and part.interrupted and len(part.records) == 20
+    assert "Repeat the same command" not in part.summary["verdict"]["text"]
     said = capsys.readouterr().err
     assert f"Stopped after 20 runs; they are kept in {tmp_path}." in said and "continue" in said
     assert "Not finished yet." in (tmp_path / "report.html").read_text()
     whole = compare(tmp_path)
-    assert whole.complete
+    assert whole.complete and not whole.interrupted
     assert without_time(whole.summary) == without_time(compare().summary)
+
+
+@pytest.mark.parametrize("out", [None, "out"])
+def test_ctrl_c_after_one_run(out, tmp_path, capsys):
+    left = iter([1])
+
+    def interrupted(*args, **kwargs):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return fake.train(*args, **kwargs)
+
+    assert compare(out and tmp_path / out, run=interrupted).interrupted
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "Stopped after 1 run; it is kept" if out else "Stopped after 1 run. With"
+    )
 
 
 def test_ctrl_c_in_a_terminal_stops_the_workers_too(tmp_path):
@@ -119,11 +136,12 @@ def test_ctrl_c_in_a_terminal_stops_the_workers_too(tmp_path):
 
 def test_a_directory_of_another_study_is_refused(tmp_path):
     compare(tmp_path)
-    with pytest.raises(ValueError, match="holds another study: batch_size is 32 there and 16 here"):
+    another = lab.StudyMismatchError
+    with pytest.raises(another, match="holds another study: batch_size is 32 there and 16 here"):
         compare(tmp_path, batch_size=16)
-    with pytest.raises(ValueError, match="budget"):
+    with pytest.raises(another, match="budget"):
         compare(tmp_path, budget=Budget("other", trials=6, seeds=5))
-    with pytest.raises(ValueError, match=r"data_sha256"):
+    with pytest.raises(another, match=r"data_sha256"):
         compare(tmp_path, problem=fake.problem(241, 5))
 
 

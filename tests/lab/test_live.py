@@ -50,6 +50,16 @@ def test_plain_lines_say_where_the_study_stands():
     assert not any("\x1b" in line for line in slow)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_study_that_is_done_already_counts_nothing(terminal):
+    finished = study()
+    finished.go()
+    screen = io.StringIO()
+    finished.go(live.watch(None, Console(file=screen, width=80, force_terminal=terminal)))
+    shown = screen.getvalue()
+    assert shown == ("" if terminal else "compare: digits: 2 optimizers, nothing left\n")
+
+
 def test_the_live_table_shows_every_optimizer_and_goes_away():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)

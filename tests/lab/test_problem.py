@@ -3,7 +3,8 @@ import pytest
 from tests.lab import fake
 
 from fallline.data import Dataset, Examples, from_arrays
-from fallline.lab.problem import ACCURACY, LOSS, Metric, Problem, as_problem, named
+from fallline.lab.problem import ACCURACY, LOSS, PROBLEMS, Metric, Problem, as_problem, named
+from fallline.ops.loss import cross_entropy
 
 random = np.random.default_rng(0)
 X = random.standard_normal((60, 4)).astype(np.float32)
@@ -119,3 +120,30 @@ def test_digits_are_real():
     problem = named("digits")
     assert problem.model == (64, 100, 10) and problem.data.feature_shape == (64,)
     assert problem.steps == 20 * 34
+
+
+class Columns:
+    """Outputs are the inputs; the prediction is the largest."""
+
+    def __call__(self, X):
+        return X
+
+    def predict(self, X):
+        return X.argmax(axis=1)
+
+
+def test_a_score_is_that_of_the_metric():
+    held = Examples(X[:, :3], y[:60])
+    right = float((held.X.argmax(1) == held.y).mean())
+    score = lambda **more: as_problem((X, y), model=NET, **more).score(Columns(), held)
+    assert score() == right
+    assert score(metric="loss") == pytest.approx(np.mean(cross_entropy(held.X, held.y)))
+    assert score(metric=Metric("first", lambda z, y: z[0, 0])) == pytest.approx(held.X[0, 0])
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_names_are_those_that_can_be_named(name, tmp_path):
+    try:
+        assert named(name, folder=tmp_path).name == name
+    except OSError as error:  # known, but its files are not in this folder
+        assert str(tmp_path) in str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -91,29 +90,22 @@ def command(
 
     settled = problems.load(problem, data, model=model, epochs=epochs, batch_size=batch_size)
     with asked_for():
+        contenders = lab.contenders(optimizers)
+    with asked_for(lab.StudyMismatchError):
         comparison = lab.compare(
             settled,
-            optimizers,
+            contenders,
             budget,
             seed=seed,
             jobs=jobs,
             out=out,
             progress=False if quiet else None,
         )
-    stopped = not _finished(comparison.summary, optimizers)
     if as_json:
         terminal.print_json(comparison.summary)
-    elif not stopped:
+    elif not comparison.interrupted:
         results.show(comparison, out)
     elif out is not None:
         click.echo(f"Report so far: {results.report_in(out)}")
-    if stopped:
+    if comparison.interrupted:
         ctx.exit(INTERRUPTED)
-
-
-def _finished(summary: dict[str, Any], optimizers: list[str] | None) -> bool:
-    """Whether those are done that were asked for; the folder may hold others that are not."""
-    from fallline.lab.contenders import TEN
-
-    asked = TEN if optimizers is None else optimizers
-    return all(entry["complete"] for entry in summary["optimizers"] if entry["name"] in asked)

@@ -12,6 +12,8 @@ from fallline.core.errors import did_you_mean
 # What the library raises on purpose; its messages are sentences.
 _EXPECTED = (ValueError, OSError, ArithmeticError, RuntimeError, MemoryError)
 
+Refusals = type[Exception] | tuple[type[Exception], ...]
+
 
 class Failure(click.ClickException):
     """An error of the library: exit code 1."""
@@ -21,11 +23,11 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def asked_for() -> Iterator[None]:
+def asked_for(refusals: Refusals = (ValueError, TypeError)) -> Iterator[None]:
     """What the library refuses in here is what the command line asked for: exit code 2."""
     try:
         yield
-    except (ValueError, TypeError) as wrong:
+    except refusals as wrong:
         raise click.UsageError(str(wrong)) from wrong
 
 

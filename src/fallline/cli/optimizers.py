@@ -56,7 +56,7 @@ class Entry:
     """What is known of an optimizer.
 
     settings  the default of every hyperparameter. limits  intervals of those that are numbers.
-    options  what else they may be. space  what `fallline compare` tries.
+    options  what else they may be. space  what `fallline compare` tries. source  who described it.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Entry:
     limits: dict[str, str]
     options: dict[str, tuple[Any, ...]]
     space: dict[str, Any]
+    source: str
 
     @classmethod
     def of(cls, name: str) -> Entry:
@@ -76,8 +77,8 @@ class Entry:
         settings = bound.describe()["settings"]
         chosen = dict(bound.options)
         chosen |= {n: (True, False) for n, v in settings.items() if isinstance(v, bool)}
-        space = dict(bound.space)
-        return cls(name, declared.doc.strip(), declared.formula, settings, limits, chosen, space)
+        doc, formula, source = declared.doc.strip(), declared.formula, declared.source
+        return cls(name, doc, formula, settings, limits, chosen, dict(bound.space), source)
 
     @property
     def defaults(self) -> str:
@@ -89,13 +90,6 @@ class Entry:
     def statements(self) -> list[str]:
         """The parts of the formula, in the order in which they are computed."""
         return re.split(r";\s+|\n", self.formula)
-
-    @property
-    def source(self) -> str:
-        """Who described it: the docstring's last sentence before its example, if it has a year."""
-        prose = " ".join(self.doc.partition("\n>>>")[0].split())
-        last = re.split(r"(?<=[.)])\s+(?=[A-Z])", prose)[-1]
-        return last.rstrip(".") if re.search(r"\b(1[89]|20)\d\d\b", last) else ""
 
     def as_data(self) -> dict[str, Any]:
         from fallline.optim.space import space_to_json

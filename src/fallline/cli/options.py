@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from fallline.cli import problems
 from fallline.cli.errors import unknown
-from fallline.cli.problems import PROBLEMS
 
 
 class Name(click.ParamType):
@@ -162,7 +163,14 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-problem = click.argument("problem", type=Name("problem", lambda: PROBLEMS))
+def _hush(ctx: click.Context, param: click.Parameter, quiet: bool) -> bool:
+    """Nor is it said that kernels are compiled, here or in processes that are started."""
+    if quiet:
+        os.environ["FALLLINE_QUIET"] = "1"
+    return quiet
+
+
+problem = click.argument("problem", type=Name("problem", problems.names))
 data = click.option(
     "--data",
     metavar="DIR",
@@ -185,4 +193,4 @@ seed = click.option(
     help="All random numbers follow from it; 0 by default.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+quiet = click.option("-q", "--quiet", is_flag=True, callback=_hush, help="Show no progress.")

@@ -12,7 +12,12 @@ import click
 if TYPE_CHECKING:
     from fallline.lab import Problem
 
-PROBLEMS = ("digits", "mnist", "fashion-mnist")
+
+def names() -> tuple[str, ...]:
+    """All that there are."""
+    from fallline import lab
+
+    return lab.PROBLEMS
 
 
 def load(name: str, folder: Path | None, **changes: Any) -> Problem:

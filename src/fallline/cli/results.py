@@ -28,6 +28,8 @@ def show(comparison: Comparison, folder: Path | None) -> None:
     console.print(Text(summary["verdict"]["text"]))
     for note in summary["notes"]:
         console.print(Text(note, style="dim"))
+    if folder is not None and not comparison.complete:
+        console.print(Text(f"The same comparison with --out {folder} goes on from here."))
     console.print(Text("\n" + _where(folder)), soft_wrap=True)
 
 

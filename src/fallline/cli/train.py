@@ -136,8 +136,7 @@ class Outcome:
 
     @property
     def test_accuracy(self) -> float:
-        X, y = self.data.test or self.data.train
-        return float((self.network.predict(X) == y).mean())
+        return self.problem.score(self.network, self.data.test or self.data.train)
 
     def as_data(self) -> dict[str, Any]:
         history = self.history

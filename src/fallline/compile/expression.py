@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -59,12 +61,33 @@ def expression(node: Node, args: list[str], types: list[DType]) -> str:
     out = node.spec.dtype
     if types and all(t.kind == "b" for t in types) and node.title in _BOOLEAN:
         return _BOOLEAN[node.title].format(*args)
-    text = str(node.op.kernel).format(*args)
+    named = {k: _parameter(v, out) for k, v in node.params.items()}
+    text = _with_types(str(node.op.kernel), _working_type(types, out)).format(*args, **named)
     if node.title == "astype":
         return cast(text, out)
     if out.kind in "iu" or (out.kind == "f" and _may_widen(text, types, out)):
         return cast(text, out)
     return text
+
+
+def _working_type(types: list[DType], out: DType) -> str:
+    """The float type in which an expression is computed, if it is one."""
+    floats = [t for t in (out, *types) if t.kind == "f"]
+    return floats[0].name if floats else ""
+
+
+@functools.cache
+def _with_types(kernel: str, dtype: str) -> str:
+    """The numbers in an expression have its type: a bare 1 would make float64 of float32."""
+    number = r"(?<![\w.{])(\d+\.?\d*(?:[eE][-+]?\d+)?)(?![\w.}])"
+    return re.sub(number, rf"{dtype}(\1)", kernel) if dtype else kernel
+
+
+def _parameter(value: Any, dtype: DType) -> str:
+    """A parameter of an operation, as it stands in the text."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and dtype.kind == "f":
+        return f'{dtype.name}(float("{float(value)!r}"))'
+    return str(value)
 
 
 def _may_widen(text: str, types: list[DType], out: DType) -> bool:

@@ -44,6 +44,7 @@ class Frame:
         weak = [n.spec.weak for n in plan.graph.inputs]
         self._arrays = [i for i, is_weak in enumerate(weak) if not is_weak]
         self._numbers = [i for i, is_weak in enumerate(weak) if is_weak]
+        self._inputs = [(n.spec.shape, n.spec.dtype) for n in plan.graph.inputs]
         self._overwritten = set(plan.donate.values())
         self._results = [self._result(i) for i in range(len(plan.graph.outputs))]
 
@@ -71,12 +72,17 @@ class Frame:
         copies: dict[int, Array] = {}  # of inputs that are not laid out as kernels want them
         for base, i in enumerate(self._arrays, FIRST_INPUT):
             array = values[i]
+            shape, dtype = self._inputs[i]
+            if array.__class__ is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                array = self._fitting(i, array)
             if array.__class__ is not np.ndarray or not array.flags.carray:
                 array = np.require(array, requirements=("C", "A"))
                 if i in self._overwritten:
                     array = np.array(array)
                 copies[i] = array
             bases[base] = array.__array_interface__["data"][0]
+        if out is not None:
+            self._keep_apart(out, values, copies)
         found: tuple[Any, ...] = ()
         if self.plan.prologue.outputs:
             found = self.numbers([values[i] for i in self._numbers])
@@ -120,6 +126,27 @@ class Frame:
         y = np.empty(node.spec.shape, node.spec.dtype) if given is None else given
         y[...] = self.plan.number(node, found)
         return y
+
+    def _fitting(self, i: int, value: Any) -> Array:
+        """An input as the array that the plan was made for."""
+        node = self.plan.graph.inputs[i]
+        array = np.asarray(value)
+        if array.shape != node.spec.shape or array.dtype != node.spec.dtype:
+            raise ValueError(
+                f"{self.plan.graph.name}: {node.name or f'input {i}'} must be {node.spec!r}, for which "
+                f"the plan was made; got {spec_of(array)!r}."
+            )
+        return array
+
+    def _keep_apart(self, out: Sequence[Any], values: Sequence[Any], copies: dict[int, Array]) -> None:
+        """Results that are written where inputs lie: those inputs are copied first."""
+        for k, y in enumerate(out):
+            if any(np.may_share_memory(y, z) for z in out[k + 1 :]):
+                raise ValueError(f"{self.plan.graph.name}: the arrays of out share memory.")
+            for base, i in enumerate(self._arrays, FIRST_INPUT):
+                if i not in copies and np.may_share_memory(y, values[i]):
+                    copies[i] = np.array(values[i])
+                    self.walk.bases[base] = memory.address(copies[i])
 
     def _misfit(self, i: int, y: Any) -> ValueError:
         name, wanted = self.plan.graph.name, self.plan.graph.outputs[i].spec

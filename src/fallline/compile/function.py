@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from functools import update_wrapper
@@ -42,11 +43,11 @@ def compile(f: Callable[..., Any]) -> Compiled:
 
 
 class Compiled:
-    """A compiled function. Call it as the original; arguments by keyword must be static.
+    """A compiled function. Call it as the original.
 
-    It traces once per structure, shapes and types of its arguments. Python numbers are dynamic:
-    another value costs nothing. Bools, strings and None are static: another value is another plan.
-    On traced arguments (inside `grad`, say) it steps aside and the original runs.
+    It traces once per structure, shapes and types of its arguments. Arrays and Python numbers by
+    position are dynamic: another value costs nothing. Bools, strings and None, and everything that is
+    passed by keyword (sizes, axes, ...), are static: another value is another plan. On traced arguments (inside `grad`, say) it steps aside and the original runs.
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
@@ -63,6 +64,8 @@ class Compiled:
         for leaf in leaves:
             if leaf.__class__ is Tracer:
                 return self.function(*args, **static)
+            if leaf.__class__ is Spec:
+                raise TypeError(f"{self.name}: needs arrays; got {leaf!r}. Did you mean .plan(...)?")
         plan, values = self._plan(leaves, structure, args, static)
         results = plan.run(*values)
         for i, y in enumerate(results):
@@ -87,13 +90,20 @@ class Compiled:
         self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]
     ) -> tuple[Plan, list[Any]]:
         """The plan that serves these arguments, and the values of its inputs."""
-        key: list[Any] = [structure, *sorted(static.items())] if static else [structure]
+        key: list[Any] = [structure, *self._static(static)] if static else [structure]
         values = []
         for leaf in leaves:
             kind = leaf.__class__
             if kind is np.ndarray:
+                if not leaf.dtype.isnative:
+                    leaf = leaf.astype(leaf.dtype.newbyteorder("="))
                 key += (leaf.shape, leaf.dtype)
                 values.append(leaf)
+            elif isinstance(leaf, (np.matrix, np.ma.MaskedArray)):
+                raise TypeError(
+                    f"{self.name}: arguments must be plain arrays; got {kind.__name__}. "
+                    "Did you mean np.asarray(x)?"
+                )
             elif is_static(leaf):
                 key += ("static", kind, leaf)
             else:
@@ -113,13 +123,23 @@ class Compiled:
                 self._plans[key] = plan
         return plan
 
-    def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:
+    def _static(self, static: dict[str, Any]) -> list[Any]:
+        """Keyword arguments as a part of a key."""
         for name, value in static.items():
-            if not is_static(value):
+            try:
+                hash(value)
+            except TypeError:
                 raise TypeError(
-                    f"{self.name}: keyword arguments of a compiled function are static (bools, "
-                    f"strings, None); got {name}={type(value).__name__}. Pass it by position."
-                )
+                    f"{self.name}: arguments by keyword are static and must be hashable; "
+                    f"got {name}={type(value).__name__}. Pass arrays by position."
+                ) from None
+        return [(name, static[name].__class__, static[name]) for name in sorted(static)]
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: the instance is the first argument."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def _trace(self, args: tuple[Any, ...], static: dict[str, Any]) -> Graph:
         f = self.function
         graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
         graph.name = self.name

@@ -168,6 +168,7 @@ class _Fuser:
     def _leads_outside(self, start: Region, end: Region) -> bool:
         """Whether something outside the two uses `start` and is used, in the end, by `end`."""
         targets = {id(n) for n in start.nodes}
+        begin = min(self.position[i] for i in targets)
         inside = targets | {id(n) for n in end.nodes}
         stack = [s for s in _sources(end.nodes) if id(s) not in inside]
         seen: set[int] = set()
@@ -178,6 +179,8 @@ class _Fuser:
             region = self.region.get(id(node))
             unit = region.nodes if region is not None else [node]
             seen.update(map(id, unit))
+            if max(self.position[id(n)] for n in unit) < begin:
+                continue  # it was computed before `start`
             for source in _sources(unit):
                 if id(source) in targets:
                     return True

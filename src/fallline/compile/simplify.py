@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fallline.core.graph import Graph, Node
-from fallline.core.op import Op
+from fallline.core.op import Op, typed
 from fallline.core.spec import Spec, spec_of
-from fallline.ops.elementwise import reciprocal, sqrt, square
+from fallline.ops.elementwise import reciprocal, sqrt, square, to_float, to_other
 from fallline.ops.shape import broadcast_to, reshape, transpose
 
 FOLD_LIMIT = 1 << 16  # elements of a constant that is computed beforehand
@@ -69,7 +69,7 @@ class _Rewriter:
             return found
         if _is_foldable(call):
             return self._constant(_folded(call))
-        key = call.op, tuple(map(id, call.args)), tuple(call.params.items())
+        key = call.op, tuple(map(id, call.args)), typed(call.params)
         return self._shared(key, lambda: _node(call))
 
     def _once(self, call: _Call) -> Node | None:
@@ -212,17 +212,24 @@ def _simple_reductions(w: _Rewriter, call: _Call) -> Node | None:
         return w.make(_Call(reshape, (flat,), {"shape": call.spec.shape}, call.spec, call.where))
     same = x.spec.dtype == call.spec.dtype
     single = tuple(i for i in axes if x.spec.shape[i] == 1)
-    if single and same:
+    if not same and (single or not axes):  # a cast is what is left of it
+        wider = _Call(_cast_op(call.spec), (x,), {"dtype": call.spec.dtype}, Spec(x.spec.shape, call.spec.dtype), call.where)
+        x, same = w.make(wider), True
+    if single:
         shape = tuple(n for i, n in enumerate(x.spec.shape) if i not in single)
         x = w.make(_Call(reshape, (x,), {"shape": shape}, Spec(shape, x.spec.dtype), call.where))
         axes = tuple(i - sum(s < i for s in single) for i in axes if i not in single)
         return w.make(_reduction(call, x, axes)) if axes else x
     if not axes:
-        return x if same else None
+        return x
     if axes != tuple(range(axes[0], axes[-1] + 1)):
         inner = w.make(_reduction(call, x, axes[-1:]))
         return w.make(_reduction(call, inner, axes[:-1]))
     return None
+
+
+def _cast_op(spec: Spec) -> Op:
+    return to_float if spec.dtype.kind == "f" else to_other
 
 
 def _reduction(call: _Call, x: Node, axes: tuple[int, ...]) -> _Call:

@@ -6,6 +6,7 @@ apply the rules of `op` to the values of the level below, so they nest in any or
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core import tree
+from fallline.core.errors import TracingError
 from fallline.core.op import Op
 from fallline.core.spec import NUMBERS, is_weak, shape_of, spec_of
 from fallline.core.trace import Level, Tracer, bind
@@ -31,6 +33,7 @@ class Forward(Level):
         y = bind(op, values, params)
         if op.pull is None:
             return y
+        _refuse_complex(op, y)
         tangents = [
             a.extra if m and op.wanted(i) else None for i, (a, m) in enumerate(zip(args, mine))
         ]
@@ -39,6 +42,11 @@ class Forward(Level):
         push = op.push or (lambda *a: _push_by_transposing(op, *a))
         dy = push(y, values, tangents, params)
         return y if dy is None else Tracer(self, y, _fit(dy, y))
+
+
+def _refuse_complex(op: Op, y: Any) -> None:
+    if y.__class__ is np.ndarray and y.dtype.kind == "c":
+        raise TracingError(f"{op.name}: complex numbers are not differentiated. Use real and imaginary parts.")
 
 
 def _push_by_transposing(op: Op, y: Any, args: Any, tangents: Any, params: dict[str, Any]) -> Any:
@@ -109,6 +117,7 @@ class Reverse(Level):
         y = bind(op, values, params)
         if op.pull is None:
             return y
+        _refuse_complex(op, y)
         self.tape.append((op, args, values, y, params))
         return Tracer(self, y, len(self.tape) - 1)
 
@@ -222,6 +231,7 @@ def _split_arguments(
 
 
 def _argument(caller: str, n: Any, count: int) -> int:
+    n = operator.index(n) if hasattr(n, "__index__") else n
     if not isinstance(n, int) or not -count <= n < count:
         raise ValueError(
             f"{caller}: argnums must be positions among {count} positional arguments; got {n!r}."
@@ -281,7 +291,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         (f(x), c -> c^T J(x))
 
     The returned function takes a tree like f's result and returns a tuple with one tree per
-    argument; it may be called again. One pull costs a few evaluations of f whatever the number of
+    argument; it may be called again. Arrays that f used must keep their values until then. One pull costs a few evaluations of f whatever the number of
     arguments. Griewank & Walther 2008, ch. 3.2.
 
     >>> y, pull = vjp(lambda a, b: a * b, 3.0, 4.0)

@@ -96,10 +96,20 @@ class Record(Level):
             if x.level is not self:
                 raise _foreign(x)
             return x.extra
-        if id(x) not in self.constants:
-            value = x if x.__class__ in (float, int) else np.asarray(x)
-            self.constants[id(x)] = x, Node(spec_of(value), value=value)
-        return self.constants[id(x)][1]
+        known = self.constants.get(id(x))
+        if known is None or not _unchanged(x, known[1].value):
+            value = x if x.__class__ in (float, int) else _kept(np.asarray(x))
+            known = self.constants[id(x)] = x, Node(spec_of(value), value=value)
+        return known[1]
+
+
+def _kept(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy, since the array may be written to while the function goes on; what repeats stays so."""
+    return np.array(array) if array.flags.writeable else array
+
+
+def _unchanged(x: Any, value: Any) -> bool:
+    return x.__class__ is not np.ndarray or not x.flags.writeable or bool(((x == value) | (x != x)).all())
 
 
 def _foreign(x: Tracer) -> TracingError:

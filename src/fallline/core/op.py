@@ -13,7 +13,7 @@ un-broadcasting is autodiff's work.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,10 @@ class Op:
     apart: bool = False  # whether it is to share no loop with others
     _specs: dict[Any, Spec] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.name in _ours:  # the compiler knows our operations by name
+            self.name += "_of_user"
+
     def __call__(self, *args: Any, **params: Any) -> Any:
         return bind(self, args, params)
 
@@ -66,7 +70,7 @@ class Op:
 
     def spec(self, *args: Spec, **params: Any) -> Spec:
         """Shape and type of the result, found without computing it."""
-        key = (args, tuple(params.items()))
+        key = (args, typed(params))
         try:
             known = self._specs.get(key)
         except TypeError:  # a parameter that cannot be hashed
@@ -74,6 +78,19 @@ class Op:
         if known is None:
             known = self._specs[key] = self.shape_rule(*args, **params)
         return known
+
+
+_ours: set[str] = set()
+
+
+def reserve(ops: Iterable[Op]) -> None:
+    """Keep the names of these operations for them: one declared later gets another name."""
+    _ours.update(op.name for op in ops)
+
+
+def typed(params: dict[str, Any]) -> tuple[Any, ...]:
+    """Parameters as a key that tells 1, 1.0 and True apart."""
+    return tuple([(name, value.__class__, value) for name, value in params.items()])
 
 
 # Shape rules.
@@ -146,7 +163,17 @@ def elementwise(
     ... )
     >>> cube(2.0)
     8.0
+
+    `kernel` is an expression of Python in which {0}, {1}, ... stand for the arguments and {name} for a
+    parameter; it may use NumPy's names of elementwise functions.
     """
+    for i, p in enumerate(partials):
+        one = p.__class__ is int and p in (1, -1)
+        if not (p is None or one or callable(p) or isinstance(p, scaled)):
+            raise TypeError(
+                f"{name or function.__name__}: the partial derivative by argument {i} must be a "
+                f"function, 1, -1 or None; got {p!r}. Did you mean lambda y, x: {p!r}?"
+            )
 
     def pull(i: int, g: Any, y: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         return _times(partials[i], g, y, args, params)

@@ -27,6 +27,12 @@ class Spec:
     dtype: np.dtype[Any]
     weak: bool = False
 
+    def __post_init__(self) -> None:
+        if self.dtype.__class__.__module__ != "numpy.dtypes":  # a name or a type: Spec((3,), "f4")
+            object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        if self.shape.__class__ is not tuple:
+            object.__setattr__(self, "shape", tuple(self.shape))
+
     @property
     def ndim(self) -> int:
         return len(self.shape)

@@ -190,7 +190,15 @@ class Tracer:
         return value
 
     def _refuse(self, what: str, cure: str) -> NoReturn:
-        raise TracingError(f"{what} would lose the gradient of a traced array. {cure}")
+        value = self.value
+        while value.__class__ is Tracer:
+            value = value.value
+        why = (
+            "needs a value that is not known while a function is compiled."
+            if value.__class__ is Spec
+            else "would lose the gradient of a traced array."
+        )
+        raise TracingError(f"{what} {why} {cure}")
 
     def __float__(self) -> float:
         self._refuse(
@@ -210,13 +218,13 @@ class Tracer:
     def __index__(self) -> int:
         self._refuse(
             "using x as an index or as a size",
-            "Index an array with np.take, or pass a size as a static argument.",
+            "Index an array with np.take; pass a size by keyword, which makes it static.",
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self._refuse(
             "np.array(x), or a list with traced arrays in it,",
-            "Use np.stack([...]) or np.concatenate([...]).",
+            "Leave out np.asarray, or use np.stack([...]) or np.concatenate([...]).",
         )
 
     def item(self, *args: Any) -> NoReturn:

@@ -24,7 +24,7 @@ from fallline.lab.protocol import BUDGETS, Budget
 from fallline.lab.records import STUDY, Journal, Record
 from fallline.lab.study import Study, Watch
 from fallline.lab.summary import summarise
-from fallline.lab.verdict import shown, shown_difference, shown_median
+from fallline.lab.verdict import counted, shown, shown_difference, shown_median
 
 SUMMARY, REPORT = "summary.json", "report.html"
 StrPath = str | os.PathLike[str]
@@ -77,11 +77,13 @@ def compare(
         study = Study(
             settled, chosen, _budget(budget), seed=seed, jobs=jobs, journal=journal, run=run
         )
+        interrupted = False
         try:
             study.go(looking_on)
         except KeyboardInterrupt:
+            interrupted = True
             print(_how_to_continue(study, out), file=sys.stderr)
-        comparison = Comparison(journal.study, list(journal.records.values()))
+        comparison = Comparison(journal.study, list(journal.records.values()), interrupted)
     if out is not None:
         comparison.save(out)
     return comparison
@@ -98,11 +100,15 @@ def report(directory: StrPath) -> Comparison:
 class Comparison:
     """What a comparison found: its settings, its records, and views of them.
 
+    interrupted  whether Ctrl-C ended it before all that was asked for was done
+    complete     whether nothing is missing of any of its optimizers, also of earlier calls
+
     In a notebook it shows itself as its table; on a terminal `rich.print(comparison)` does.
     """
 
     study: dict[str, Any]
     records: list[Record]
+    interrupted: bool = False
 
     @classmethod
     def open(cls, directory: StrPath) -> Comparison:
@@ -199,12 +205,11 @@ def _budget(budget: str | Budget) -> Budget:
 
 
 def _how_to_continue(study: Study, out: StrPath | None) -> str:
-    made = len(study.records)
+    stopped = f"Stopped after {counted(len(study.records), 'run')}"
     if out is None:
-        return f"Stopped after {made} runs. With a directory, out=, such a run can go on later."
-    return (
-        f"Stopped after {made} runs; they are kept in {out}. Repeat the same command to continue."
-    )
+        return f"{stopped}. With a directory, out=, such a comparison can go on later."
+    kept = "it is" if len(study.records) == 1 else "they are"
+    return f"{stopped}; {kept} kept in {out}. Repeat the same command to continue."
 
 
 def _span(low: float | None, high: float | None, summary: dict[str, Any]) -> str:

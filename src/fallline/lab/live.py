@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fallline.lab.records import Record
 from fallline.lab.study import Silent, Study, Watch
+from fallline.lab.verdict import counted
 from fallline.lab.worker import Task
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
@@ -83,7 +84,8 @@ class Clock:
         return self.now() - self.start
 
     def __str__(self) -> str:
-        text = f"{self.done} of {self.done + self.left} runs, {duration(self.elapsed)}"
+        of = counted(self.done + self.left, "run")
+        text = f"{self.done} of {of}, {duration(self.elapsed)}"
         if self.done >= 3 and self.left:
             text += f", about {duration(self.elapsed / self.done * self.left)} to go"
         return text
@@ -105,7 +107,8 @@ class LiveTable:
         self.live = Live(
             get_renderable=self._screen, console=self.console, refresh_per_second=5, transient=True
         )
-        self.live.start(refresh=True)
+        if self.clock.left:
+            self.live.start(refresh=True)
 
     def epoch(self, task: Task, epoch: dict[str, Any]) -> None:
         what = (
@@ -155,8 +158,9 @@ class PlainLines:
         self.study = study
         self.clock.begin(study)
         self.last = self.clock.now()
-        many = f"{len(study.optimizers)} optimizer{'s' if len(study.optimizers) != 1 else ''}"
-        self._say(f"{study.problem.name}: {many}, {self.clock.left} runs to make")
+        many = counted(len(study.optimizers), "optimizer")
+        left = f"{counted(self.clock.left, 'run')} to make" if self.clock.left else "nothing left"
+        self._say(f"{study.problem.name}: {many}, {left}")
 
     def epoch(self, task: Task, epoch: dict[str, Any]) -> None: ...
 
@@ -167,7 +171,8 @@ class PlainLines:
             self._say(f"{self.clock}; {self._about(record)}")
 
     def end(self) -> None:
-        self._say(str(self.clock))
+        if self.clock.done or self.clock.left:
+            self._say(str(self.clock))
 
     def _about(self, record: Record) -> str:
         row = standing(self.study, record.optimizer)

@@ -13,7 +13,7 @@ from fallline.lab import figures
 from fallline.lab.curves import curves
 from fallline.lab.records import Record
 from fallline.lab.summary import summarise
-from fallline.lab.verdict import NONE, shown, shown_difference, shown_median
+from fallline.lab.verdict import NONE, counted, shown, shown_difference, shown_median
 from fallline.optim.space import space_from_json
 
 Summary = Mapping[str, Any]
@@ -27,7 +27,7 @@ def page(study: Mapping[str, Any], records: Iterable[Record]) -> str:
     order = list(study["optimizers"])
     rows = figures.rows_in_order(summary, order)
     return Template(_asset("page.html")).substitute(
-        eyebrow=escape(f"{_count(len(order), 'optimizer')} on {summary['problem']['name']}"),
+        eyebrow=escape(f"{counted(len(order), 'optimizer')} on {summary['problem']['name']}"),
         title=escape(f"{summary['problem']['name']}: {len(order)} optimizers compared"),
         headline=escape(summary["verdict"]["headline"]),
         text=escape(summary["verdict"]["text"]),
@@ -79,8 +79,8 @@ def _facts(summary: Summary) -> str:
         problem["name"],
         problem["model"],
         f"{problem['examples']['train']:,} training examples",
-        f"{_count(problem['epochs'], 'epoch')} of batch {problem['batch_size']}",
-        f"{_count(protocol['trials'], 'trial')} and {_count(protocol['seeds'], 'seed')} each",
+        f"{counted(problem['epochs'], 'epoch')} of batch {problem['batch_size']}",
+        f"{counted(protocol['trials'], 'trial')} and {counted(protocol['seeds'], 'seed')} each",
     )
     items = "".join(f"<li>{escape(str(fact))}</li>" for fact in facts)
     date = summary["finished"][:10]
@@ -243,7 +243,7 @@ def _notes(summary: Summary) -> str:
 def _protocol(summary: Summary) -> str:
     problem, rules, machine = summary["problem"], summary["protocol"], summary["machine"]
     examples = problem["examples"]
-    trials = _count(rules["trials"], "quasi-random trial")
+    trials = counted(rules["trials"], "quasi-random trial")
     seeds = ", ".join(map(str, rules["report_seeds"]))
     said = {
         "Budget": f"{rules['budget']}: {trials} each, {rules['extra']} more wherever the best lies "
@@ -260,7 +260,7 @@ def _protocol(summary: Summary) -> str:
         "Data": f"{problem['source'] or 'arrays'}; sha256 {problem['data_sha256'][:16]}",
         "Loss": problem["loss"],
         "Steps": f"{problem['steps']:,} a run",
-        "Machine": f"{machine['processor']}, {_count(machine['cores'], 'core')}, "
+        "Machine": f"{machine['processor']}, {counted(machine['cores'], 'core')}, "
         f"{machine['system']} on {machine['architecture']}",
         "Versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
     }
@@ -286,10 +286,6 @@ def _space_row(entry: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _asset(name: str) -> str:

@@ -45,6 +45,7 @@ class Metric:
         return -np.inf if self.higher_is_better else np.inf
 
 
+PROBLEMS = ("digits", "mnist", "fashion-mnist")  # those that come with Fallline
 ACCURACY = Metric("accuracy", worst=0.0)
 LOSS = Metric("loss", higher_is_better=False)
 
@@ -99,6 +100,19 @@ class Problem:
         made = fresh.init(seed)
         return fresh if made is None else made
 
+    def score(self, network: Any, examples: tuple[np.ndarray, np.ndarray]) -> float:
+        """The metric of a network on some examples (X, y)."""
+        X, y = examples
+        if self.metric.function is not None:
+            return float(self.metric.function(_outputs(network, X), y))
+        if self.metric.name == "accuracy":
+            labels = y if y.ndim == 1 else y.argmax(axis=-1)
+            return float(np.mean(network.predict(X) == labels))
+        from fallline.ops.loss import by_name
+
+        loss = by_name(self.loss) if isinstance(self.loss, str) else self.loss
+        return float(np.mean(loss(_outputs(network, X), y)))
+
     def describe(self) -> dict[str, Any]:
         """What identifies the problem, as data; `fingerprint` is a hash of the rest of it."""
         network = self.network(0)
@@ -130,17 +144,17 @@ class Problem:
 
 
 def named(name: str, *, folder: Any = None) -> Problem:
-    """A problem that comes with Fallline: "digits", "mnist" or "fashion-mnist"."""
+    """A problem that comes with Fallline, one of `PROBLEMS`. folder  where files of mnist are."""
     from fallline import data
 
     key = name.lower().replace("_", "-")
+    if key not in PROBLEMS:
+        hint = did_you_mean(key, PROBLEMS)
+        raise ValueError(f"compare: no problem is called {name!r}. {hint}")
     if key == "digits":
         return Problem(data.digits(), (64, 100, 10), epochs=20, batch_size=32, name=key)
-    makers = {"mnist": data.mnist, "fashion-mnist": data.fashion_mnist}
-    if key not in makers:
-        hint = did_you_mean(key, ["digits", *makers])
-        raise ValueError(f"compare: no problem is called {name!r}. {hint}")
-    return Problem(makers[key](folder=folder), (784, 128, 10), epochs=10, batch_size=128, name=key)
+    make = data.mnist if key == "mnist" else data.fashion_mnist
+    return Problem(make(folder=folder), (784, 128, 10), epochs=10, batch_size=128, name=key)
 
 
 def as_problem(problem: Any, *, folder: Any = None, model: Any = None, **changes: Any) -> Problem:
@@ -185,6 +199,11 @@ def _dataset(problem: Any) -> Dataset:
         "compare: a problem is a name, a Problem, (X, y), or three such pairs to train, choose and "
         f"report on; got {type(problem).__name__}."
     )
+
+
+def _outputs(network: Any, X: np.ndarray, rows: int = 4096) -> np.ndarray:
+    """The network's outputs, in pieces that fit into any memory."""
+    return np.concatenate([np.asarray(network(X[k : k + rows])) for k in range(0, len(X), rows)])
 
 
 def _three_parts(data: Dataset) -> Dataset:

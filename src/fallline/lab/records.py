@@ -21,12 +21,16 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-SCHEMA = 1
+SCHEMA = 1  # of records and of the study's file
 STUDY, RECORDS = "study.json", "records.jsonl"
 
 Phase = Literal["trial", "tuned", "default"]
 Status = Literal["ok", "diverged", "stopped", "failed"]
 Key = tuple[str, str, int, int, str]
+
+
+class StudyMismatchError(ValueError):
+    """A directory holds another study than the one that is to be kept there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +178,7 @@ def _read_study(directory: Path) -> dict[str, Any]:
     path = directory / STUDY
     if not path.exists():
         if (directory / RECORDS).exists():
-            raise ValueError(
+            raise StudyMismatchError(
                 f"compare: {directory} holds records but no {STUDY}. Choose another out."
             )
         return {}
@@ -183,7 +187,9 @@ def _read_study(directory: Path) -> dict[str, Any]:
     except ValueError as wrong:
         raise ValueError(f"compare: {path} cannot be read: {wrong}.") from None
     if not isinstance(study, dict) or study.get("schema") != SCHEMA:
-        raise ValueError(f"compare: {path} is not a study of this version. Choose another out.")
+        raise StudyMismatchError(
+            f"compare: {path} is not a study of this version. Choose another out."
+        )
     return study
 
 
@@ -237,7 +243,7 @@ def _refuse_another(
     ]
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise ValueError(
+        raise StudyMismatchError(
             f"compare: {directory} holds another study: {'; '.join(found[:3])}{more}. "
             "Choose another out, or repeat its settings to continue it."
         )

@@ -56,6 +56,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def counted(n: int, what: str) -> str:
+    """1 run, 2 runs."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def unit(summary: Summary) -> str:
     return " points" if _percent(summary) else ""
 
@@ -137,10 +142,12 @@ def _tuning(summary: Summary) -> str:
 
 
 def _unfinished(summary: Summary) -> str:
+    """What is there and what is not; how to go on, only the caller knows."""
     waiting = [e["name"] for e in summary["optimizers"] if not e["complete"]]
+    recorded = counted(summary["runs"], "run")
     return (
-        f"{summary['runs']} runs are recorded; {listed(waiting)} {_be(waiting)} not finished. "
-        "Repeat the same command to continue: what is recorded is not run again."
+        f"{recorded} {'is' if summary['runs'] == 1 else 'are'} recorded; "
+        f"{listed(waiting)} {_be(waiting)} not finished."
     )
 
 

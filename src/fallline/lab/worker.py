@@ -174,33 +174,15 @@ class _Follow:
         """True ends the training."""
         metric, more = self.problem.metric, {}
         if metric.function is not None:
-            X, y = self.problem.data.validation or self.problem.data.train
-            more["val_" + metric.name] = float(metric.function(_outputs(self.network, X), y))
+            held = self.problem.data.validation or self.problem.data.train
+            more["val_" + metric.name] = self.problem.score(self.network, held)
         self.extra.append(more)
         return bool(self.on_epoch and self.on_epoch({**history.epochs[-1], **more}))
 
 
 def _tested(problem: Problem, network: Any) -> dict[str, float]:
-    X, y = problem.data.test or problem.data.train
-    metric = problem.metric
-    if metric.function is not None:
-        return {metric.name: float(metric.function(_outputs(network, X), y))}
-    if metric.name == "accuracy":
-        labels = y if y.ndim == 1 else y.argmax(axis=-1)
-        return {metric.name: float(np.mean(network.predict(X) == labels))}
-    return {metric.name: _mean_loss(problem.loss, _outputs(network, X), y)}
-
-
-def _mean_loss(loss: Any, outputs: np.ndarray, y: np.ndarray) -> float:
-    from fallline.ops.loss import by_name
-
-    function = by_name(loss) if isinstance(loss, str) else loss
-    return float(np.mean(function(outputs, y)))
-
-
-def _outputs(network: Any, X: np.ndarray, rows: int = 4096) -> np.ndarray:
-    """The network's outputs, in pieces that fit into any memory."""
-    return np.concatenate([np.asarray(network(X[k : k + rows])) for k in range(0, len(X), rows)])
+    examples = problem.data.test or problem.data.train
+    return {problem.metric.name: problem.score(network, examples)}
 
 
 def _where_and_what(error: Exception) -> str:

@@ -5,6 +5,7 @@ from typing import Any as _Any
 from fallline.core import op as _kinds
 from fallline.core.op import bilinear, implements, linear, primitive, scaled
 from fallline.ops import activation, linalg, loss, random, reduce, shape
+from fallline.ops import elementwise as _elementwise
 from fallline.ops.activation import (
     elu,
     erf,
@@ -24,6 +25,13 @@ from fallline.ops.activation import (
 )
 from fallline.ops.elementwise import stop_gradient
 from fallline.ops.reduce import logsumexp
+
+_kinds.reserve(
+    op
+    for module in (_elementwise, activation, linalg, random, reduce, shape)
+    for op in vars(module).values()
+    if isinstance(op, _kinds.Op)
+)
 
 elementwise: _Any = _kinds.elementwise  # the kind, not the module of that name
 

@@ -194,8 +194,9 @@ bitwise_and = elementwise(np.bitwise_and, None, None, kernel="{0} & {1}")
 bitwise_or = elementwise(np.bitwise_or, None, None, kernel="{0} | {1}")
 bitwise_xor = elementwise(np.bitwise_xor, None, None, kernel="{0} ^ {1}")
 invert = elementwise(np.invert, None, kernel="~{0}")
-left_shift = elementwise(np.left_shift, None, None, kernel="{0} << {1}")
-right_shift = elementwise(np.right_shift, None, None, kernel="{0} >> {1}")
+_SHIFTS = "a shift by more bits than there are has no meaning in machine code. Did you mean x * 2**n?"
+left_shift = elementwise(np.left_shift, None, None, eager_only=_SHIFTS)
+right_shift = elementwise(np.right_shift, None, None, eager_only=_SHIFTS)
 isnan = elementwise(np.isnan, None, kernel="isnan({0})")
 isinf = elementwise(np.isinf, None, kernel="isinf({0})")
 isfinite = elementwise(np.isfinite, None, kernel="isfinite({0})")
@@ -216,7 +217,7 @@ def _cast(partial: int | None) -> Any:
     )
 
 
-_to_float, _to_other = _cast(1), _cast(None)
+to_float, to_other = _cast(1), _cast(None)
 
 
 @implements(np.astype)
@@ -225,7 +226,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     dtype, known = np.dtype(dtype), spec_of(x)
     if known.dtype == dtype and not known.weak:
         return x
-    return (_to_float if dtype.kind == "f" else _to_other)(x, dtype=dtype)
+    return (to_float if dtype.kind == "f" else to_other)(x, dtype=dtype)
 
 
 @implements(np.clip)

@@ -38,11 +38,16 @@ def _dropped(x: Any, axis: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for i, n in enumerate(shape_of(x)) if i not in axis)
 
 
+_NEED_ELEMENTS = (np.max, np.min, np.argmax, np.argmin)
+
+
 def _reduced(function: Any) -> Any:
     """The spec of a reduction: the shape without the axes, the type that NumPy gives it."""
 
     def rule(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
         shape = _kept(x, axis) if keepdims else _dropped(x, axis)
+        if function in _NEED_ELEMENTS and any(x.shape[i] == 0 for i in axis):
+            raise ValueError(f"{function.__name__}: there is no {function.__name__} of nothing; got {x!r}, axis {axis}.")
         return Spec(shape, function(np.ones(1, x.dtype)).dtype)
 
     return rule

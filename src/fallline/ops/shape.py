@@ -608,6 +608,8 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
     if constant_values.__class__ is not Tracer and constant_values == 0:
         return padded
     inside = _embedded(np.ones(shape, bool), shape=whole, index=index)
+    if constant_values.__class__ is not Tracer:
+        constant_values = np.asarray(constant_values).astype(array.dtype)
     return np.where(inside, padded, constant_values)
 
 
@@ -698,7 +700,7 @@ def _argsort(
 def _triangle(function: Any) -> Any:
     @implements(function)
     def triangle(m: Any, k: int = 0) -> Any:
-        return np.where(function(np.ones(shape_of(m)[-2:], bool), k), m, 0)
+        return np.where(function(np.ones(shape_of(m)[-2:], bool), k), m, np.zeros((), m.dtype))
 
     return triangle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,7 +82,13 @@ class Formula:
 
     @property
     def formula(self) -> str:
+        """The formula in the docstring."""
         return formula_in(self.doc)
+
+    @property
+    def source(self) -> str:
+        """Who described it and where, "" if the docstring does not say."""
+        return source_in(self.doc)
 
     @property
     def from_step(self) -> list[str]:
@@ -208,6 +215,17 @@ def formula_in(doc: str) -> str:
     rest = lines[start:]
     end = next((i for i, x in enumerate(rest) if x and not x.startswith("    ")), len(rest))
     return inspect.cleandoc("\n".join(rest[:end]))
+
+
+def source_in(doc: str) -> str:
+    """The last sentence of a docstring before its example, if it has a year.
+
+    >>> source_in("Adam: a step. No weight decay. Kingma & Ba 2015, algorithm 1.")
+    'Kingma & Ba 2015, algorithm 1'
+    """
+    prose = " ".join(doc.partition("\n>>>")[0].split())
+    last = re.split(r"(?<=[.)])\s+(?=[A-Z])", prose)[-1]
+    return last.rstrip(".") if re.search(r"\b(1[89]|20)\d\d\b", last) else ""
 
 
 def _named(module: str, name: str) -> Any:

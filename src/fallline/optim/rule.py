@@ -32,7 +32,8 @@ class Look(Formula):
 class Rule(Formula):
     """A formula that makes new parameters of a gradient. Calling it binds it: `adam(lr=1e-3)`.
 
-    function  the formula as it was written. doc, formula  its docstring and the formula in it.
+    function  the formula as it was written. doc, formula, source  its docstring, the formula in it
+    and who described it.
     defaults  its numeric hyperparameters. options  the alternatives of the others. space  what is
     worth trying. slots, scalars  its state. per  what it sees at once.
     """

@@ -12,7 +12,7 @@ from fallline.core import tree
 from fallline.core.errors import did_you_mean
 from fallline.core.graph import Graph, trace
 from fallline.core.spec import shape_of, spec_of
-from fallline.optim.formula import formula_in
+from fallline.optim.formula import formula_in, source_in
 from fallline.optim.leaves import arrays_of, check_floats, gradients_of, strong
 from fallline.optim.numbers import is_number
 from fallline.optim.optimizer import Evaluate, Optimizer
@@ -187,7 +187,13 @@ class Update(Optimizer):
 
     @property
     def formula(self) -> str:
+        """The formula in the docstring."""
         return formula_in(self.doc)
+
+    @property
+    def source(self) -> str:
+        """Who described it and where, "" if the docstring does not say."""
+        return source_in(self.doc)
 
     def bind(self, **hyper: Any) -> Update:
         """The same with these hyperparameters changed."""
