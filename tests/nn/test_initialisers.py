@@ -92,7 +92,7 @@ def test_functions_are_taken_too():
     "how, message",
     [
         (("he_normall", {}), r"none called 'he_normall'\. Did you mean he_normal\?"),
-        (("qqq", {}), r"none called 'qqq'\. Known: glorot_uniform, "),
+        (("qqq", {}), r"none called 'qqq'\. There are glorot_uniform, "),
         (("uniform", {"lo": 1}), r"uniform has no setting 'lo': its settings are low, high\."),
         (("zeros", {"value": 1}), r"zeros has no setting 'value': it has no settings\."),
     ],

@@ -242,7 +242,7 @@ def test_links():
 def test_a_wrong_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="called 'cross_entrop'. Did you mean cross_entropy?"):
         loss.by_name("cross_entrop")
-    with pytest.raises(ValueError, match="called 'xyz'. Known: cross_entropy, "):
+    with pytest.raises(ValueError, match="called 'xyz'. There are cross_entropy, "):
         loss.by_name("xyz")
 
 

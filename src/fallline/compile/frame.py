@@ -133,12 +133,14 @@ class Frame:
         array = np.asarray(value)
         if array.shape != node.spec.shape or array.dtype != node.spec.dtype:
             raise ValueError(
-                f"{self.plan.graph.name}: {node.name or f'input {i}'} must be {node.spec!r}, for which "
-                f"the plan was made; got {spec_of(array)!r}."
+                f"{self.plan.graph.name}: {node.name or f'input {i}'} must be {node.spec!r}, for "
+                f"which the plan was made; got {spec_of(array)!r}."
             )
         return array
 
-    def _keep_apart(self, out: Sequence[Any], values: Sequence[Any], copies: dict[int, Array]) -> None:
+    def _keep_apart(
+        self, out: Sequence[Any], values: Sequence[Any], copies: dict[int, Array]
+    ) -> None:
         """Results that are written where inputs lie: those inputs are copied first."""
         for k, y in enumerate(out):
             if any(np.may_share_memory(y, z) for z in out[k + 1 :]):

@@ -46,8 +46,9 @@ class Compiled:
     """A compiled function. Call it as the original.
 
     It traces once per structure, shapes and types of its arguments. Arrays and Python numbers by
-    position are dynamic: another value costs nothing. Bools, strings and None, and everything that is
-    passed by keyword (sizes, axes, ...), are static: another value is another plan. On traced arguments (inside `grad`, say) it steps aside and the original runs.
+    position are dynamic: another value costs nothing. Bools, strings and None, and everything that
+    is passed by keyword (sizes, axes, ...), are static: another value is another plan. On traced
+    arguments (inside `grad`, say) it steps aside and the original runs.
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
@@ -65,7 +66,8 @@ class Compiled:
             if leaf.__class__ is Tracer:
                 return self.function(*args, **static)
             if leaf.__class__ is Spec:
-                raise TypeError(f"{self.name}: needs arrays; got {leaf!r}. Did you mean .plan(...)?")
+                hint = "Did you mean .plan(...)?"
+                raise TypeError(f"{self.name}: needs arrays; got {leaf!r}. {hint}")
         plan, values = self._plan(leaves, structure, args, static)
         results = plan.run(*values)
         for i, y in enumerate(results):

@@ -19,7 +19,10 @@ MOST_JOBS = 64
 
 @dataclass(frozen=True)
 class Place:
-    """An address in a launch's arguments: so many bytes into the buffer of `key`, a node, a scalar (id, type) or "status"."""
+    """An address in a launch's arguments: so many bytes into the buffer of `key`.
+
+    A key is a node, a scalar (id, type) or "status".
+    """
 
     key: Any
     offset: int = 0
@@ -70,12 +73,14 @@ def own(node: Node) -> Layout:
 
 
 def job_count(work: float, worth: float = JOB_ELEMENTS) -> int:
-    """How many jobs so much work is worth; a function of the shape, never of the number of threads."""
+    """How many jobs so much work is worth; never does that depend on the number of threads."""
     return max(1, min(MOST_JOBS, int(work // worth)))
 
 
 def ranges(n: int, pieces: int, grain: int = 1) -> list[tuple[int, int]]:
-    """About `pieces` ranges (start, length) of equal length that cover n, each but the last a multiple of `grain`.
+    """About `pieces` ranges (start, length) of equal length that cover n.
+
+    Each but the last is a multiple of `grain` long.
 
     >>> ranges(10, 3, grain=2)
     [(0, 4), (4, 4), (8, 2)]

@@ -70,10 +70,6 @@ class Layouts:
             self._found[id(node)] = found
         return found
 
-    def is_view(self, node: Node) -> bool:
-        """Whether the node has no buffer of its own."""
-        return self[node].root is not node
-
     def _view(self, node: Node) -> Layout | None:
         """None where the elements must move: reshaping what is not laid out in one piece."""
         assert node.op is not None

@@ -1,7 +1,8 @@
 """Making a graph such that every node can be lowered as it stands.
 
-What a kernel cannot read directly is copied first, by a node of the graph: numbers that an operation wants as an array,
-matrices whose rows do not lie in one piece, arguments of another type. And each output gets a buffer of its own.
+What a kernel cannot read directly is copied first, by a node of the graph: numbers that an
+operation wants as an array, matrices whose rows do not lie in one piece, arguments of another type.
+And each output gets a buffer of its own.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from fallline.core.graph import Graph, Node
 from fallline.core.op import Op
 from fallline.core.spec import Spec
 
-# Identities that are never simplified away. COPY joins loops like any elementwise operation; FINAL is a loop of its own that writes over a donated input at the end.
+# Identities that are never simplified away. COPY joins loops like any elementwise operation; FINAL
+# is a loop of its own that writes over a donated input at the end.
 COPY = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}")
 FINAL = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}", apart=True)
 
-SUPPORTED = "biuf"
+SUPPORTED = "biuf"  # kinds of types
+CASTS = ("concatenate", "scatter", "embed", "embed_diagonal")  # their first argument may need one
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Legal:
 
 
 def legalise(graph: Graph, donate: dict[int, int], kinds: Callable[[str], bool]) -> Legal:
-    """Copy what must be copied. `kinds` says which kinds of operations beside loops can be lowered."""
+    """Copy what must be copied. `kinds` says which kinds beside loops can be lowered."""
     return _Legaliser(graph, donate, kinds).result()
 
 
@@ -78,11 +81,12 @@ class _Legaliser:
             return arg  # loops read numbers and any layout
         if arg.spec.weak:
             arg = self._copied(arg, arg.spec.dtype)
-        if node.kind == "matmul" and not (arg.spec.dtype == node.spec.dtype and is_matrix(self.layouts[arg])):
+        same, layout = arg.spec.dtype == node.spec.dtype, self.layouts[arg]
+        if node.kind == "matmul" and not (same and is_matrix(layout)):
             return self._copied(arg, node.spec.dtype)
-        if node.kind in ("kernel", "random") and not self.layouts[arg].contiguous:
+        if node.kind in ("kernel", "random") and not layout.contiguous:
             return self._copied(arg, arg.spec.dtype)
-        if node.kind in ("concatenate", "scatter", "embed", "embed_diagonal") and i == 0 and arg.spec.dtype != node.spec.dtype:
+        if node.kind in CASTS and i == 0 and not same:
             return self._copied(arg, node.spec.dtype)
         return arg
 
@@ -93,25 +97,31 @@ class _Legaliser:
         return self.copies[key]
 
     def _check(self, node: Node) -> None:
-        op = node.op
-        assert op is not None
-        why = op.eager_only
-        if why is None and not is_fusible(node) and not self.kinds(op.kind):
-            why = "it has no kernel"
-        if why is None:
-            for spec in (node.spec, *[a.spec for a in node.args]):
-                if spec.dtype.kind not in SUPPORTED or spec.dtype.itemsize not in (1, 2, 4, 8) or spec.dtype == np.float16:
-                    why = f"there are no kernels for {spec.dtype.name}. Did you mean x.astype(np.float32)?"
-        if why is None and node.kind == "matmul" and node.spec.dtype.kind == "b":
-            why = "there is no product of matrices of bools. Did you mean x.astype(int)?"
-        if why is not None:
+        why = self._obstacle(node)
+        if why:
             at = f"\n  at {node.where[0]}:{node.where[1]}, in {node.where[2]}" if node.where else ""
-            raise UnsupportedError(f"compile: {op.name} cannot be compiled: {why.rstrip('.')}.{at}")
+            raise UnsupportedError(
+                f"compile: {node.title} cannot be compiled: {why.rstrip('.')}.{at}"
+            )
+
+    def _obstacle(self, node: Node) -> str:
+        """Why a node cannot be compiled; "" if it can."""
+        assert node.op is not None
+        if node.op.eager_only is not None:
+            return node.op.eager_only
+        if not is_fusible(node) and not self.kinds(node.kind):
+            return "it has no kernel"
+        for dtype in (node.spec.dtype, *[a.spec.dtype for a in node.args]):
+            if not _is_supported(dtype):
+                return f"there are no kernels for {dtype.name}. Did you mean x.astype(np.float32)?"
+        if node.kind == "matmul" and node.spec.dtype.kind == "b":
+            return "there is no product of matrices of bools. Did you mean x.astype(int)?"
+        return ""
 
     # -- outputs
 
     def _outputs(self) -> tuple[list[Node | None], dict[Node, Node]]:
-        """Inputs, views and repeated nodes are copied; so is what cannot be written over its donor."""
+        """Inputs, views, repeated nodes are copied, and what cannot be written over its donor."""
         found: list[Node | None] = []
         donors: dict[Node, Node] = {}
         taken: set[Node] = set()
@@ -126,17 +136,23 @@ class _Legaliser:
             if node is donor:  # unchanged
                 found.append(node)
                 continue
-            own = node.op is not None and not number and self.layouts[node].root is node and node not in taken
+            own = node.op is not None and not number and node not in taken
+            own = own and self.layouts[node].root is node
             if not own or (donor is not None and not is_fusible(node)):
                 source = node
                 if donor is not None and not number and self.layouts[node].root in donated:
                     source = Node(node.spec, COPY, (node,))  # before that input is overwritten
-                node = Node(Spec(node.spec.shape, output.spec.dtype), COPY if donor is None else FINAL, (source,))
+                spec = Spec(node.spec.shape, output.spec.dtype)
+                node = Node(spec, COPY if donor is None else FINAL, (source,))
             if donor is not None:
                 donors[node] = donor
             taken.add(node)
             found.append(node)
         return found, donors
+
+
+def _is_supported(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in SUPPORTED and dtype.itemsize in (1, 2, 4, 8) and dtype != np.float16
 
 
 def is_matrix(layout: Layout) -> bool:

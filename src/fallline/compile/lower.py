@@ -1,4 +1,4 @@
-"""From a simplified graph to launches: which kernel runs when, on which layouts, split into which jobs.
+"""From a simplified graph to launches: which kernel runs when, where, split into which jobs.
 
 How a launch is split into jobs depends on shapes alone, never on the number of threads.
 """
@@ -72,9 +72,10 @@ def _check_reads(launch: Launch, unit: Unit, written: set[Node]) -> None:
     """No kernel may read a buffer that nothing has written."""
     for item in launch.rows[0] if launch.rows else ():
         key = item.key if isinstance(item, Place) else None
-        if isinstance(key, Node) and not (key.op is None and not key.name == PART):
-            if key not in written and key not in unit.writes:
-                raise RuntimeError(f"compile: {launch.title} reads what nothing wrote; please report it.")
+        if not isinstance(key, Node) or key.is_constant or (key.is_input and key.name != PART):
+            continue
+        if key not in written and key not in unit.writes:
+            raise RuntimeError(f"compile: {launch.title} reads what nothing wrote; report it.")
 
 
 PART = "part of a total"

@@ -5,6 +5,7 @@ To add a kind, write its function here; to add an operation of a known kind, not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,13 @@ def _scatter(node: Node, to: Lowering) -> list[Launch]:
 
 
 def _indexed(
-    text: Callable[..., str], node: Node, x: Layout, y: Layout, index: list[Node], to: Lowering, splits: bool
+    text: Callable[..., str],
+    node: Node,
+    x: Layout,
+    y: Layout,
+    index: list[Node],
+    to: Lowering,
+    splits: bool,
 ) -> list[Launch]:
     """Rows of x, chosen by index arrays, and the rows of y that belong to them."""
     k = len(index)
@@ -96,8 +103,9 @@ def _indexed(
     kernel = text(node.spec.dtype, [i.spec.dtype for i in index], len(loops), len(inner), unit)
     along = [[s[d] for d in axes] for s in outer]
     rows: list[Row] = []
-    size = int(np.prod(lead, dtype=np.int64)) * int(np.prod(x.shape[k:], dtype=np.int64))
-    for start, count in ranges(loops[0] if loops else 1, job_count(size) if splits and loops else 1):
+    size = math.prod(lead) * math.prod(x.shape[k:])
+    jobs = job_count(size) if splits and loops else 1
+    for start, count in ranges(loops[0] if loops else 1, jobs):
         first = [start * s[0] if s else 0 for s in along]
         row: Row = [Place("status"), *([count, *loops[1:]] if loops else []), *inner]
         for w, moved, steps in zip(where, first, along):
@@ -109,8 +117,13 @@ def _indexed(
     return [Launch(kernel, rows, node.title, 0, 2 * size * node.spec.dtype.itemsize)]
 
 
-def _collapsed(shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> tuple[list[int], list[int]]:
-    """Loops over `shape`, neighbours joined where all strides allow it: sizes, and each one's last axis."""
+def _collapsed(
+    shape: tuple[int, ...], strides: list[tuple[int, ...]]
+) -> tuple[list[int], list[int]]:
+    """Loops over `shape`, neighbours joined where all strides allow it.
+
+    Returns their sizes and the last axis of each.
+    """
     sizes: list[int] = []
     last: list[int] = []
     for d, n in enumerate(shape):

@@ -2,6 +2,8 @@
 
     base 0  control block        base 2  constants      base 4 ...  inputs, then outputs
     base 1  workspace            base 3  scalars (the prologue's results)
+
+Where something lies is a base and an offset in bytes.
 """
 
 from __future__ import annotations

@@ -135,9 +135,9 @@ class Plan:
 
     def _touched(self) -> list[Node]:
         """The buffers that kernels read and write."""
-        items = [i for launch in self.lowered.launches for i in (launch.rows[0] if launch.rows else ())]
-        keys = [i.key for i in items if isinstance(i, Place) and isinstance(i.key, Node)]
-        return list(dict.fromkeys(keys))
+        first_jobs = [launch.rows[0] for launch in self.lowered.launches if launch.rows]
+        places = [item for row in first_jobs for item in row if isinstance(item, Place)]
+        return list(dict.fromkeys(p.key for p in places if isinstance(p.key, Node)))
 
     def _place_arguments(self) -> int:
         """Scalars, inputs and outputs; the number of bases."""

@@ -16,7 +16,7 @@ import numpy as np
 from fallline.core.graph import Graph, Node
 from fallline.core.op import Op, typed
 from fallline.core.spec import Spec, spec_of
-from fallline.ops.elementwise import reciprocal, sqrt, square, to_float, to_other
+from fallline.ops.elementwise import add, reciprocal, sqrt, square, to_float, to_other
 from fallline.ops.shape import broadcast_to, reshape, transpose
 
 FOLD_LIMIT = 1 << 16  # elements of a constant that is computed beforehand
@@ -210,26 +210,34 @@ def _simple_reductions(w: _Rewriter, call: _Call) -> Node | None:
     if call.params["keepdims"]:
         flat = w.make(_reduction(call, x, axes))
         return w.make(_Call(reshape, (flat,), {"shape": call.spec.shape}, call.spec, call.where))
-    same = x.spec.dtype == call.spec.dtype
     single = tuple(i for i in axes if x.spec.shape[i] == 1)
-    if not same and (single or not axes):  # a cast is what is left of it
-        wider = _Call(_cast_op(call.spec), (x,), {"dtype": call.spec.dtype}, Spec(x.spec.shape, call.spec.dtype), call.where)
-        x, same = w.make(wider), True
     if single:
+        x = _cast(w, call, x)
         shape = tuple(n for i, n in enumerate(x.spec.shape) if i not in single)
         x = w.make(_Call(reshape, (x,), {"shape": shape}, Spec(shape, x.spec.dtype), call.where))
         axes = tuple(i - sum(s < i for s in single) for i in axes if i not in single)
-        return w.make(_reduction(call, x, axes)) if axes else x
+        return w.make(_reduction(call, x, axes))
     if not axes:
-        return x
+        return _of_one(w, call, _cast(w, call, x))
     if axes != tuple(range(axes[0], axes[-1] + 1)):
         inner = w.make(_reduction(call, x, axes[-1:]))
         return w.make(_reduction(call, inner, axes[:-1]))
     return None
 
 
-def _cast_op(spec: Spec) -> Op:
-    return to_float if spec.dtype.kind == "f" else to_other
+def _cast(w: _Rewriter, call: _Call, x: Node) -> Node:
+    """x in the type of the result."""
+    dtype = call.spec.dtype
+    op = to_float if dtype.kind == "f" else to_other
+    return w.make(_Call(op, (x,), {"dtype": dtype}, Spec(x.spec.shape, dtype), call.where))
+
+
+def _of_one(w: _Rewriter, call: _Call, x: Node) -> Node:
+    """A reduction over no axes: x, but a sum begins with 0 and makes 0.0 of -0.0."""
+    if call.name != "sum" or call.spec.dtype.kind != "f":
+        return x
+    zero = Node(spec_of(0.0), value=0.0)
+    return w.make(_Call(add, (x, zero), {}, x.spec, call.where))
 
 
 def _reduction(call: _Call, x: Node, axes: tuple[int, ...]) -> _Call:

@@ -169,11 +169,12 @@ def _nest(index: str, size: str, count: int, body: list[str]) -> list[str]:
 def check_parameters(function: Callable[..., Any], arrays: Sequence[Spec], result: DType) -> None:
     """Whether the annotations of a user's kernel are those that these arrays need."""
     wanted = [w for a in arrays for w in (*("int",) * a.ndim, f"{type_name(a.dtype)}*")]
-    given = [str(a).strip("'\"") for n, a in inspect.get_annotations(function).items() if n != "return"]
+    annotations = {n: a for n, a in inspect.get_annotations(function).items() if n != "return"}
+    given = [str(a).strip("'\"") for a in annotations.values()]
     given = [re.sub(r"^T\b", type_name(result), a) for a in given]
     if given != wanted:
         raise TypeError(
-            f"{function.__name__}: the arguments of the kernel must be annotated {', '.join(wanted)} "
-            f"for {', '.join(map(repr, arrays[:-1]))} and the result {arrays[-1]!r}; "
-            f"got {', '.join(given) or 'none'}."
+            f"{function.__name__}: the arguments of the kernel must be annotated "
+            f"{', '.join(wanted)} for {', '.join(map(repr, arrays[:-1]))} and the result "
+            f"{arrays[-1]!r}; got {', '.join(given) or 'none'}."
         )

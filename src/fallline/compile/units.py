@@ -1,12 +1,14 @@
 """What is launched together, and in which order.
 
-Everything is written before it is read, and an input whose memory is taken over is read by all others before it is overwritten. A result may
-be written straight over its donor only where that order exists; else it is computed elsewhere and copied at the end.
+Everything is written before it is read, and an input whose memory is taken over is read by all
+others before it is overwritten. A result may be written straight over its donor only where that
+order exists; else it is computed elsewhere and copied at the end.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,7 +23,7 @@ from fallline.core.spec import Spec
 
 @dataclass(eq=False)
 class Unit:
-    """Nodes that are launched together, the buffers that they read and write, and what comes before.
+    """Nodes that are launched together, the buffers that they read and write, what comes before.
 
     into   for a copy into a part of another buffer: where to
     fills  whether it writes all of a buffer of which other units then write parts
@@ -45,7 +47,11 @@ def map_region(node: Node) -> Region:
 
 
 class Units:
-    """The units of a graph. `ordered` is their order; `inside` the parts that are computed in place: buffer and offset in bytes."""
+    """The units of a graph.
+
+    ordered  in the order in which they run. inside  the parts that are computed in place: the
+    buffer that they belong to, and the offset in bytes.
+    """
 
     def __init__(self, legal: Legal, guard: int | None = None) -> None:
         self.legal = legal
@@ -64,7 +70,7 @@ class Units:
         self.ordered = _sorted(self.all)
 
     def _rank(self, unit: Unit, place: dict[Node, int]) -> tuple[int, int]:
-        """Units run in the order of the graph where nothing else is asked for; a guard as soon as it can."""
+        """Units run in the order of the graph where nothing else is asked; a guard, at once."""
         if unit.guard:
             return min(place[r] for r in unit.reads), 1
         roots = [unit.into.root] if unit.into is not None else unit.nodes
@@ -77,18 +83,24 @@ class Units:
         found: dict[Node, tuple[Node, int]] = {}
         kept = {o for o in self.outputs if o is not None}
         for node in self.graph.nodes:
-            if node.kind != "concatenate" or any(n != 1 for n in node.spec.shape[: node.params["axis"]]):
+            if node.kind != "concatenate" or math.prod(node.spec.shape[: node.params["axis"]]) != 1:
                 continue
             offset = 0
             for arg in node.args:
-                layout = self.layouts[arg]
-                root = layout.root
-                whole = layout.contiguous and layout.offset == 0 and 0 < arg.spec.size == root.spec.size
-                free = root.op is not None and root.kind != "concatenate" and root not in found and root not in kept and root not in self.donors
-                if whole and free and root.spec.dtype == node.spec.dtype:
+                root = self.layouts[arg].root
+                free = root not in found and root not in kept and root not in self.donors
+                if free and self._is_whole(arg) and root.spec.dtype == node.spec.dtype:
                     found[root] = node, offset * node.spec.dtype.itemsize
                 offset += arg.spec.size
         return found
+
+    def _is_whole(self, arg: Node) -> bool:
+        """Whether a value is all of a buffer that an operation of its own fills."""
+        layout = self.layouts[arg]
+        root = layout.root
+        if root.op is None or root.kind == "concatenate" or not arg.spec.size:
+            return False
+        return layout.contiguous and layout.offset == 0 and arg.spec.size == root.spec.size
 
     def _made(self) -> list[Unit]:
         units = [Unit(r.nodes, region=r) for r in regions(self.graph)]
@@ -103,7 +115,7 @@ class Units:
         """Operations that are no loops: some are done by copying into parts of a buffer."""
         shape = node.spec.shape
         strides = row_major(shape)
-        if node.kind == "view":  # elements must move: into the new array's buffer, in the order of the old
+        if node.kind == "view":  # elements must move: into the new buffer, in the order of the old
             source = node.args[0].spec.shape
             yield self._copy(node.args[0], Layout(node, source, row_major(source)))
         elif node.kind == "concatenate":
@@ -203,7 +215,7 @@ class Units:
                 unit.before.update(u for u in writers.get(root, []) if u is not unit)
 
     def _settle(self, node: Node, donor: Node) -> None:
-        """Write `node` over its donor, after all other readers of it; or arrange for a copy at the end."""
+        """Write `node` over its donor after all others have read that, or copy it at the end."""
         unit = next(u for u in self.all if node in u.nodes)
         earlier = {u for u in self.all if donor in u.reads and u is not unit}
         if self.guard is not None:
@@ -226,7 +238,9 @@ class Units:
     def _is_elementwise(self, unit: Unit, node: Node, donor: Node) -> bool:
         """Whether each element of the result needs no element of the donor but the same one."""
         region = unit.region
-        if region is None or region.form != "map" or node.spec.shape != region.space or node.spec != donor.spec:
+        if region is None or region.form != "map" or node.spec != donor.spec:
+            return False
+        if node.spec.shape != region.space:
             return False
         for member in unit.nodes:
             for arg in member.args:
@@ -269,5 +283,5 @@ def _sorted(units: list[Unit]) -> list[Unit]:
             if not waiting[later]:
                 heapq.heappush(ready, rank[later])
     if len(found) != len(units):
-        raise RuntimeError("compile: units that depend on each other in a circle; please report it.")
+        raise RuntimeError("compile: units depend on each other in a circle; please report it.")
     return found

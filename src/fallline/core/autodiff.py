@@ -46,7 +46,9 @@ class Forward(Level):
 
 def _refuse_complex(op: Op, y: Any) -> None:
     if y.__class__ is np.ndarray and y.dtype.kind == "c":
-        raise TracingError(f"{op.name}: complex numbers are not differentiated. Use real and imaginary parts.")
+        raise TracingError(
+            f"{op.name}: complex numbers are not differentiated. Use real and imaginary parts."
+        )
 
 
 def _push_by_transposing(op: Op, y: Any, args: Any, tangents: Any, params: dict[str, Any]) -> Any:
@@ -291,8 +293,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         (f(x), c -> c^T J(x))
 
     The returned function takes a tree like f's result and returns a tuple with one tree per
-    argument; it may be called again. Arrays that f used must keep their values until then. One pull costs a few evaluations of f whatever the number of
-    arguments. Griewank & Walther 2008, ch. 3.2.
+    argument; it may be called again. Arrays that f used must keep their values until then. One pull
+    costs a few evaluations of f whatever the number of arguments. Griewank & Walther 2008, ch. 3.2.
 
     >>> y, pull = vjp(lambda a, b: a * b, 3.0, 4.0)
     >>> pull(1.0)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def user_frame() -> tuple[str, int, str] | None:
 
     None under the command line: there the user has written no line.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_PROGRAM):
@@ -51,7 +52,7 @@ def user_frame() -> tuple[str, int, str] | None:
         ours = file.startswith(_HERE) and not file.startswith(_TESTING)
         if not ours and not any(part in file for part in _FOREIGN):
             return file, frame.f_lineno, frame.f_code.co_name
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -104,12 +104,17 @@ class Record(Level):
 
 
 def _kept(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A copy, since the array may be written to while the function goes on; what repeats stays so."""
+    """A copy, since the array may be written to while the function goes on.
+
+    What cannot be written to, such as one element that is repeated, stays as it is.
+    """
     return np.array(array) if array.flags.writeable else array
 
 
 def _unchanged(x: Any, value: Any) -> bool:
-    return x.__class__ is not np.ndarray or not x.flags.writeable or bool(((x == value) | (x != x)).all())
+    if x.__class__ is not np.ndarray or not x.flags.writeable:
+        return True
+    return bool(((x == value) | (x != x)).all())
 
 
 def _foreign(x: Tracer) -> TracingError:

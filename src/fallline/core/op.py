@@ -164,8 +164,8 @@ def elementwise(
     >>> cube(2.0)
     8.0
 
-    `kernel` is an expression of Python in which {0}, {1}, ... stand for the arguments and {name} for a
-    parameter; it may use NumPy's names of elementwise functions.
+    `kernel` is an expression of Python in which {0}, {1}, ... stand for the arguments and {name}
+    for a parameter; it may use NumPy's names of elementwise functions.
     """
     for i, p in enumerate(partials):
         one = p.__class__ is int and p in (1, -1)

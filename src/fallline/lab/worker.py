@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import threading
 import time
@@ -156,9 +157,10 @@ def execute(
 def execute_apart(
     task: Task, problem: Problem, optimizer: str | Contender, run: Run, jobs: int
 ) -> Record:
-    """`execute` in a process of its own: one thread, and Ctrl-C is left to the coordinator."""
+    """`execute` in another process: one thread, Ctrl-C and terminal left to the coordinator."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["FALLLINE_QUIET"] = "1"
     _one_thread()
     return execute(task, problem, optimizer, run, jobs=jobs)
 

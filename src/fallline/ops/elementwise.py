@@ -194,7 +194,9 @@ bitwise_and = elementwise(np.bitwise_and, None, None, kernel="{0} & {1}")
 bitwise_or = elementwise(np.bitwise_or, None, None, kernel="{0} | {1}")
 bitwise_xor = elementwise(np.bitwise_xor, None, None, kernel="{0} ^ {1}")
 invert = elementwise(np.invert, None, kernel="~{0}")
-_SHIFTS = "a shift by more bits than there are has no meaning in machine code. Did you mean x * 2**n?"
+_SHIFTS = (
+    "a shift by more bits than there are has no meaning in machine code. Did you mean x * 2**n?"
+)
 left_shift = elementwise(np.left_shift, None, None, eager_only=_SHIFTS)
 right_shift = elementwise(np.right_shift, None, None, eager_only=_SHIFTS)
 isnan = elementwise(np.isnan, None, kernel="isnan({0})")

@@ -47,7 +47,8 @@ def _reduced(function: Any) -> Any:
     def rule(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
         shape = _kept(x, axis) if keepdims else _dropped(x, axis)
         if function in _NEED_ELEMENTS and any(x.shape[i] == 0 for i in axis):
-            raise ValueError(f"{function.__name__}: there is no {function.__name__} of nothing; got {x!r}, axis {axis}.")
+            name = function.__name__
+            raise ValueError(f"{name}: there is no {name} of nothing; got {x!r}, axis {axis}.")
         return Spec(shape, function(np.ones(1, x.dtype)).dtype)
 
     return rule

@@ -46,12 +46,11 @@ broadcast_to = linear(
 
 def _cut(x: Any, index: tuple[tuple[int, int, int], ...]) -> Any:
     """x[start : : step] with a count, per axis; a stop below zero cannot be written as a slice."""
-    return x[
-        tuple(
-            slice(a, None if (stop := a + n * step) < 0 else stop, step) if n else slice(0, 0)
-            for a, n, step in index
-        )
+    slices = [
+        slice(a, None if (stop := a + n * step) < 0 else stop, step) if n else slice(0, 0)
+        for a, n, step in index
     ]
+    return x[(*slices, ...)]  # ...: an array, to be written to, even without axes
 
 
 def _embedded(x: Any, *, shape: tuple[int, ...], index: tuple[tuple[int, int, int], ...]) -> Any:
