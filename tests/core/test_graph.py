@@ -9,6 +9,7 @@ import pytest
 
 from fallline import ops
 from fallline.core.autodiff import grad, jvp
+from fallline.core.errors import TracingError
 from fallline.core.graph import order, trace
 from fallline.core.spec import array_spec
 
@@ -184,3 +185,8 @@ def test_a_tracing_that_fails_leaves_nothing_behind():
         with pytest.raises(KeyError):
             trace(f, X)
     assert trace(lambda x: x + 1, X)(X).tolist() == (X + 1).tolist()
+
+
+def test_numpys_random_numbers_are_refused_while_recording():
+    with pytest.raises(TracingError, match=r"np\.random was used .* fl\.random and a key"):
+        trace(lambda x: x + np.random.rand(3), np.ones(3))  # noqa: NPY002

@@ -77,7 +77,7 @@ def test_a_run_that_diverged_counts_and_is_told():
     )
     b, c = (next(e for e in summary["optimizers"] if e["name"] == name) for name in "bc")
     assert b["tuned"]["scores"] == [0.96, 0.0, 0.96, 0.96, 0.96] and b["tuned"]["diverged"] == 1
-    assert b["versus_best"]["words"] == "worse"  # in all five pairs
+    assert b["versus_best"]["words"] == "runs diverged"  # one run of five says nothing yet
     assert c["versus_best"]["words"] == "runs diverged" and summary["winner"] is None
     assert (
         "Tuned runs diverged or failed: b in 1 of 5 and c in 3 of 5." in summary["verdict"]["text"]
@@ -103,6 +103,14 @@ def test_for_a_loss_less_is_better_in_every_sentence():
     assert b["versus_best"]["words"] == "worse" and b["versus_best"]["mean"] > 0
     assert b["versus_best"]["p_better"] == 0.0
     assert a["gain"]["words"] == "better" and a["gain"]["mean"] < 0
+
+
+def test_a_run_that_diverged_hides_nobody_else():
+    """Its score of 0 is far off, but lends the others no variance."""
+    best, behind = [0.97, 0.971, 0.969, 0.97, 0.972], [0.951, 0.949, 0.95, 0.95, 0.948]
+    summary, *_ = comparison([best, behind, [0.96, None, 0.96, None, 0.96]])
+    words = {e["name"]: e["versus_best"]["words"] for e in summary["optimizers"][1:]}
+    assert words == {"b": "worse", "c": "runs diverged"}
 
 
 def test_an_unfinished_comparison_names_nobody():

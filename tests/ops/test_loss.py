@@ -251,7 +251,7 @@ def test_a_wrong_name_is_answered_with_the_nearest():
 REFUSED = [
     (loss.cross_entropy, Z, [0, 4, 1, 1, 2, 0, 3], r"labels must be in \[0, 4\); got 4\."),
     (loss.cross_entropy, Z, [0, -1, 1, 1, 2, 0, 3], r"labels must be in \[0, 4\); got -1\."),
-    (loss.cross_entropy, Z, LABELS + 1, r"got 4\. Are they counted from 1\?"),
+    (loss.cross_entropy, Z, LABELS + 1, r"got 4\. Do they count from 1\?"),
     (loss.cross_entropy, Z, LABELS * 1.0, r"must be integers; got float64\. Did you mean y.astype"),
     (loss.cross_entropy, Z, LABELS[:3], r"7 examples need 7 labels; got 3\."),
     (

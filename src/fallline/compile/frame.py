@@ -123,9 +123,12 @@ class Frame:
     def _filled(self, i: int, found: tuple[Any, ...], given: Any) -> Any:
         """An output that no kernel writes."""
         node = self.plan.graph.outputs[i]
-        y = np.empty(node.spec.shape, node.spec.dtype) if given is None else given
-        y[...] = self.plan.number(node, found)
-        return y
+        value = self.plan.number(node, found)
+        if given is None:  # a power of whole numbers may be a fraction: 2**-3
+            dtype = np.result_type(np.asarray(value), node.spec.dtype)
+            given = np.empty(node.spec.shape, dtype)
+        given[...] = value
+        return given
 
     def _fitting(self, i: int, value: Any) -> Array:
         """An input as the array that the plan was made for."""
@@ -188,6 +191,19 @@ def _row_writer(
                 pass
         with np.errstate(all="ignore"):
             for column, value in zip(columns, values, strict=True):
-                column[row] = np.asarray(value).astype(column.dtype)
+                column[row] = _cast(value, column.dtype)
 
     return write
+
+
+def _cast(value: Any, dtype: np.dtype[Any]) -> Array:
+    """A number in the type of the arrays that it meets; a whole one as it is, or an error."""
+    number = np.asarray(value).astype(dtype)
+    if dtype.kind in "iu" and number != value:
+        if isinstance(value, float):
+            raise ValueError(
+                f"compile: whole numbers meet {value}, which is none. If it is a power of whole "
+                "numbers: did you mean 2.0**-t?"
+            )
+        raise OverflowError(f"compile: {value} is out of bounds for {dtype.name}.")
+    return number

@@ -97,8 +97,9 @@ class Compiled:
         for leaf in leaves:
             kind = leaf.__class__
             if kind is np.ndarray:
-                if not leaf.dtype.isnative:
-                    leaf = leaf.astype(leaf.dtype.newbyteorder("="))
+                if not leaf.dtype.isnative:  # once more, with copies in the machine's own order
+                    leaves = [_native(x) for x in leaves]
+                    return self._plan(leaves, structure, tree.unflatten(structure, leaves), static)
                 key += (leaf.shape, leaf.dtype)
                 values.append(leaf)
             elif isinstance(leaf, (np.matrix, np.ma.MaskedArray)):
@@ -146,3 +147,10 @@ class Compiled:
         graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
         graph.name = self.name
         return graph
+
+
+def _native(leaf: Any) -> Any:
+    """An array in the machine's own byte order; anything else as it is."""
+    if leaf.__class__ is np.ndarray and not leaf.dtype.isnative:
+        return leaf.astype(leaf.dtype.newbyteorder("="))
+    return leaf

@@ -111,6 +111,8 @@ class _Fuser:
         self.graph = graph
         self.position = {id(n): i for i, n in enumerate(graph.nodes)}
         self.region: dict[int, Region] = {}  # of each node, by its id
+        # For each position, where the first of the regions begins that reach from before to beyond.
+        self.since = list(range(len(self.position)))
 
     def result(self) -> list[Region]:
         for node in self.graph.nodes:
@@ -163,12 +165,24 @@ class _Fuser:
             return False
         for node in joined.nodes:
             self.region[id(node)] = joined
+        places = [self.position[id(n)] for n in joined.nodes]
+        around = slice(min(places), max(places) + 1)
+        self.since[around] = [min(p, around.start) for p in self.since[around]]
         return True
+
+    def _certainly_before(self, place: int) -> int:
+        """What lies before this position uses nothing that lies at `place` or beyond.
+
+        A region around `place` uses what is late for what is early; so may one around its start.
+        """
+        while self.since[place] < place:
+            place = self.since[place]
+        return place
 
     def _leads_outside(self, start: Region, end: Region) -> bool:
         """Whether something outside the two uses `start` and is used, in the end, by `end`."""
         targets = {id(n) for n in start.nodes}
-        begin = min(self.position[i] for i in targets)
+        begin = self._certainly_before(min(self.position[i] for i in targets))
         inside = targets | {id(n) for n in end.nodes}
         stack = [s for s in _sources(end.nodes) if id(s) not in inside]
         seen: set[int] = set()

@@ -72,9 +72,9 @@ def own(node: Node) -> Layout:
     return Layout(node, node.spec.shape, row_major(node.spec.shape))
 
 
-def job_count(work: float, worth: float = JOB_ELEMENTS) -> int:
-    """How many jobs so much work is worth; never does that depend on the number of threads."""
-    return max(1, min(MOST_JOBS, int(work // worth)))
+def job_count(elements: int) -> int:
+    """How many jobs so many elements are worth; never does that depend on the number of threads."""
+    return max(1, min(MOST_JOBS, elements // JOB_ELEMENTS))
 
 
 def ranges(n: int, pieces: int, grain: int = 1) -> list[tuple[int, int]]:

@@ -15,7 +15,6 @@ from fallline.compile import texts
 from fallline.compile.fuse import Region
 from fallline.compile.kernel import Operand, RegionWriter, Written
 from fallline.compile.launch import (
-    JOB_ELEMENTS,
     Launch,
     Lowering,
     Place,
@@ -138,7 +137,7 @@ def _split(
     """Jobs along one loop; each is a range of it."""
     size = math.prod(region.space)
     along = next((i for i, loop in enumerate(w.loops) if loop.part != "reduced"), 0)
-    jobs = job_count(size, 4 * JOB_ELEMENTS if region.form == "total" else JOB_ELEMENTS)
+    jobs = job_count(size // 4 if region.form == "total" else size)
     if region.form == "rows" and w.loops[along].part != "outer":
         jobs = 1
     grain = 16 if len(w.loops) == 1 or region.form == "columns" else 1

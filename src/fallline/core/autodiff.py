@@ -123,6 +123,10 @@ class Reverse(Level):
         self.tape.append((op, args, values, y, params))
         return Tracer(self, y, len(self.tape) - 1)
 
+    def is_result(self, tracer: Tracer) -> bool:
+        entry = self.tape[tracer.extra]
+        return entry is not None and entry[0].kind != "view"
+
     def backward(self, cotangents: dict[int, Any]) -> dict[int, Any]:
         """Walk the tape back, from the cotangents at some places of it to those of the inputs."""
         tape = self.tape

@@ -5,15 +5,17 @@ They know their shapes and types only, so the graph holds for every array of the
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from fallline.core import tree
 from fallline.core.errors import TracingError, user_frame
-from fallline.core.op import Op
+from fallline.core.op import Op, typed
 from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Level, Tracer, leaked
 
@@ -89,6 +91,9 @@ class Record(Level):
         if self.lines:
             node.where = user_frame()
         return Tracer(self, node.spec, node)
+
+    def is_result(self, tracer: Tracer) -> bool:
+        return not tracer.extra.is_input and tracer.extra.kind != "view"
 
     def node(self, x: Any) -> Node:
         """The node of a tracer of this level; anything else is a constant."""
@@ -178,6 +183,26 @@ class Graph:
                 f"got {structure}."
             )
         return tree.unflatten(self.out_structure, self.run(*values))
+
+    def digest(self) -> str:
+        """A short text that is equal for equal operations, types and constants.
+
+        Good while the process runs: operations are told apart by their identity.
+        """
+        place = {id(n): i for i, n in enumerate(self.inputs)}
+        found = hashlib.sha256(repr([n.spec for n in self.inputs]).encode())
+        for node in order([*self.inputs, *self.outputs]):
+            if id(node) in place:
+                continue
+            place[id(node)] = len(place)
+            args = [place[id(a)] for a in node.args]
+            found.update(f"{id(node.op)}{args}{typed(node.params)}{node.spec!r}".encode())
+            if node.op is None:
+                value = np.asarray(node.value)
+                repeats = value.size > 1 and not any(value.strides)
+                found.update(value.flat[:1].tobytes() if repeats else value.tobytes())
+        found.update(repr([place[id(o)] for o in self.outputs]).encode())
+        return found.hexdigest()
 
     def __repr__(self) -> str:
         names = _Names(self)
@@ -274,10 +299,24 @@ def trace(f: Callable[..., Any], *examples: Any, names: Sequence[str] | None = N
             continue
         tracers.append(level.input(spec_of(leaf), label))
         given.append(tracers[-1])
-    outputs, form = tree.flatten(f(*tree.unflatten(structure, given)))
+    with no_hidden_randomness():
+        outputs, form = tree.flatten(f(*tree.unflatten(structure, given)))
     nodes = [level.node(o) for o in outputs]
     level.open = False
     return Graph([t.extra for t in tracers], nodes, getattr(f, "__name__", "graph"), key, form)
+
+
+@contextmanager
+def no_hidden_randomness() -> Iterator[None]:
+    """Refuse np.random while something is recorded: what it drew would be the same ever after."""
+    before: Any = np.random.get_state()  # noqa: NPY002
+    yield
+    after: Any = np.random.get_state()  # noqa: NPY002
+    if before[2] != after[2] or not np.array_equal(before[1], after[1]):
+        raise TracingError(
+            "np.random was used while a function was traced: compiled, it would give the same "
+            "numbers at every call. Draw with fl.random and a key."
+        )
 
 
 def _argument_names(f: Callable[..., Any], examples: Sequence[Any]) -> list[str]:

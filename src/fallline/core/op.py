@@ -12,7 +12,9 @@ un-broadcasting is autodiff's work.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,6 +169,9 @@ def elementwise(
     `kernel` is an expression of Python in which {0}, {1}, ... stand for the arguments and {name}
     for a parameter; it may use NumPy's names of elementwise functions.
     """
+    _check_count(name or function.__name__, function, len(partials))
+    if kernel is not None:
+        _check_kernel(name or function.__name__, function, kernel, len(partials))
     for i, p in enumerate(partials):
         one = p.__class__ is int and p in (1, -1)
         if not (p is None or one or callable(p) or isinstance(p, scaled)):
@@ -194,6 +199,55 @@ def elementwise(
         analytic,
     )
     return _register(op, function)
+
+
+def _check_count(name: str, function: Callable[..., Any], n: int) -> None:
+    """There is a partial derivative for each argument of the function, if it tells how many."""
+    least = most = getattr(function, "nin", 0)
+    if not isinstance(function, np.ufunc):
+        parameters = _parameters(function)
+        if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return
+        positional = [
+            p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        most = len(positional)
+        least = sum(p.default is p.empty for p in positional)
+    if not max(least, 1) <= n <= most:
+        raise TypeError(
+            f"{name}: one partial derivative per argument is needed, {least} in all; got {n}. "
+            "Write None for an argument in which it is piecewise constant."
+        )
+
+
+def _check_kernel(name: str, function: Callable[..., Any], kernel: str, n: int) -> None:
+    """The kernel is an expression of the arguments {0}, {1}, ... and of parameters {name}."""
+    fields = [f for _, f, _, _ in string.Formatter().parse(kernel) if f is not None]
+    parameters = _parameters(function)
+    open_ended = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters)
+    known = [] if parameters is None else [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for f in fields:
+        argument = f.isdigit() and int(f) < n
+        if not argument and (not f.isidentifier() or (f not in known and not open_ended)):
+            there = ", ".join([f"{{{i}}}" for i in range(n)] + [f"{{{k}}}" for k in known])
+            raise ValueError(
+                f"{name}: the kernel {kernel!r} names {{{f}}}; there are {there}."
+                + (" Did you mean {0}?" if f in ("O", "o", "") else "")
+            )
+    try:
+        ast.parse(kernel.format(*["x"] * n, **dict.fromkeys(fields, "x")), mode="eval")
+    except SyntaxError:
+        raise ValueError(
+            f"{name}: the kernel {kernel!r} must be an expression of Python."
+        ) from None
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """Of a function's signature; None where it tells none."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
 def linear(

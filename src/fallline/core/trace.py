@@ -46,6 +46,10 @@ class Level:
         """Do `op`, at least one of whose arguments is a tracer of this level."""
         raise NotImplementedError
 
+    def is_result(self, tracer: Tracer) -> bool:
+        """Whether a tracer of this level has memory of its own: no argument, no view."""
+        return True
+
 
 def bind(op: Op, args: Sequence[Any], params: dict[str, Any]) -> Any:
     """Do an operation at the highest level among its arguments; on plain arrays, compute it."""
@@ -291,6 +295,20 @@ def _unsupported(what: str, name: str) -> NoReturn:
     )
 
 
+def _in_place(symbol: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """a += b makes a new array of a result; an argument or a view it would change for others."""
+
+    def operation(self: Any, other: Any) -> Any:
+        if self.shape and not self.level.is_result(self):
+            raise TracingError(
+                f"an argument, or a part of another array, cannot be changed in place while it is "
+                f"traced (a {symbol}= b). Write a = a {symbol} b instead."
+            )
+        return forward(self, other)
+
+    return operation
+
+
 def _operator(ufunc: np.ufunc) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Any, other: Any) -> Any:
         return UFUNCS[ufunc](self, operand(other))
@@ -330,10 +348,12 @@ _UNARY: dict[str, Any] = {
     "abs": np.absolute,
     "invert": np.invert,
 }
+_SYMBOLS = dict(zip(_BINARY, ["+", "-", "*", "/", "//", "%", "**", "@", "&", "|", "^", "<<", ">>"]))
 for _symbol, _ufunc in _BINARY.items():
     _forward, _backward = _operator(_ufunc)
     setattr(Tracer, f"__{_symbol}__", _forward)
     setattr(Tracer, f"__r{_symbol}__", _backward)
+    setattr(Tracer, f"__i{_symbol}__", _in_place(_SYMBOLS[_symbol], _forward))
 for _symbol, _ufunc in _COMPARISON.items():
     setattr(Tracer, f"__{_symbol}__", _operator(_ufunc)[0])
 for _symbol, _ufunc in _UNARY.items():

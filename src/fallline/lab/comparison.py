@@ -24,7 +24,7 @@ from fallline.lab.protocol import BUDGETS, Budget
 from fallline.lab.records import STUDY, Journal, Record
 from fallline.lab.study import Study, Watch
 from fallline.lab.summary import summarise
-from fallline.lab.verdict import counted, shown, shown_difference, shown_median
+from fallline.lab.verdict import counted, scope, shown, shown_difference, shown_median
 
 SUMMARY, REPORT = "summary.json", "report.html"
 StrPath = str | os.PathLike[str]
@@ -32,7 +32,7 @@ StrPath = str | os.PathLike[str]
 
 def compare(
     problem: Any,
-    optimizers: Iterable[str | Contender] | None = None,
+    optimizers: str | Contender | Iterable[str | Contender] | None = None,
     budget: str | Budget = "quick",
     *,
     model: Any = None,
@@ -60,8 +60,8 @@ def compare(
     progress    None shows a live table on a terminal, lines now and then elsewhere; False nothing
 
     Settings are chosen on validation examples alone and reported on test examples with fresh seeds,
-    which all optimizers share. Nobody is called better unless the 95% interval of the paired
-    difference excludes 0. Ctrl-C stops after what is recorded and returns the unfinished
+    which all optimizers share. Nobody is called better unless the interval of the paired difference
+    to the best excludes 0; these intervals hold at 95% for all optimizers jointly. Ctrl-C stops after what is recorded and returns the unfinished
     comparison; continued, it ends with the same numbers as one that was not interrupted.
     """
     if jobs < 1:
@@ -178,7 +178,11 @@ class Comparison:
     def __rich__(self) -> Group:
         verdict = self.summary["verdict"]
         return Group(
-            Text(verdict["headline"], style="bold"), Text(verdict["text"]), Text(), self.table()
+            Text(verdict["headline"], style="bold"),
+            Text(verdict["text"]),
+            Text(),
+            self.table(),
+            Text(scope(self.summary), style="dim"),
         )
 
     def __str__(self) -> str:

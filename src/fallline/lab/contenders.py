@@ -69,15 +69,20 @@ def contender(which: str | Contender) -> Contender:
     return which
 
 
-def contenders(which: Iterable[str | Contender] | None) -> list[Contender]:
+def contenders(which: str | Contender | Iterable[str | Contender] | None) -> list[Contender]:
     """The optimizers of a comparison, ten if none are named; each may take part once."""
+    if isinstance(which, (str, Contender)):
+        which = [which]
     chosen = [contender(entry) for entry in (TEN if which is None else which)]
     if not chosen:
         raise ValueError("compare: no optimizers given. Leave optimizers out for the usual ten.")
     names = [entry.name for entry in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"compare: {twice[0]} is listed {names.count(twice[0])} times.")
+        raise ValueError(
+            f"compare: {twice[0]} is listed {names.count(twice[0])} times. Two settings of one rule "
+            f'need names of their own: chain({twice[0]}(...), name="{twice[0]}, as in ...").'
+        )
     return chosen
 
 

@@ -13,7 +13,7 @@ from fallline.lab import figures
 from fallline.lab.curves import curves
 from fallline.lab.records import Record
 from fallline.lab.summary import summarise
-from fallline.lab.verdict import NONE, counted, shown, shown_difference, shown_median
+from fallline.lab.verdict import NONE, counted, scope, shown, shown_difference, shown_median
 from fallline.optim.space import space_from_json
 
 Summary = Mapping[str, Any]
@@ -33,6 +33,7 @@ def page(study: Mapping[str, Any], records: Iterable[Record]) -> str:
         text=escape(summary["verdict"]["text"]),
         facts=_facts(summary),
         table=_table(summary, rows),
+        scope=escape(scope(summary)),
         forest=_forest(summary, rows),
         sensitivity=_sensitivity(summary, rows),
         notes=_notes(summary),
@@ -61,7 +62,8 @@ def results_table(study: Mapping[str, Any], records: Iterable[Record]) -> str:
     return (
         f'<style>{_asset("page.css")}</style><div class="fallline embedded">'
         f"<h2>{escape(summary['verdict']['headline'])}</h2>"
-        f"<p>{escape(summary['verdict']['text'])}</p>{_table(summary, rows)}</div>"
+        f"<p>{escape(summary['verdict']['text'])}</p>{_table(summary, rows)}"
+        f'<p class="caption">{escape(scope(summary))}</p></div>'
     )
 
 
@@ -98,7 +100,7 @@ def _table(summary: Summary, rows: Rows) -> str:
         f'<th class="strip">{figures.score_ticks(axis, summary)}</th>'
         "<th>Tuned</th>"
         '<th class="n">Untuned<small>median</small></th>'
-        '<th class="n">Tuning gained<small>paired mean</small></th>'
+        '<th class="n">Tuning gained<small>paired mean, joint 95%</small></th>'
         '<th class="n">Diverged<small>of trials</small></th>'
         '<th class="n">Seconds<small>a run</small></th>'
     )
@@ -197,8 +199,9 @@ def _forest(summary: Summary, rows: Rows) -> str:
     return (
         f"<section><h2>Against {escape(summary['best'])}</h2>"
         f'<p class="caption">Difference in test {escape(summary["problem"]["metric"])} to '
-        f"{escape(summary['best'])}, paired by seed{points}: mean and 95% interval. Where an "
-        f'interval crosses the line, the difference is within noise.</p><div class="forest">'
+        f"{escape(summary['best'])}, paired by seed{points}: mean and 95% interval. The "
+        "intervals hold jointly for all optimizers, whichever was selected as the best. Where one "
+        f'crosses the line, the difference is within noise.</p><div class="forest">'
         f'{"".join(lines)}<div class="row"><span class="who"></span><span class="plot">'
         f'{figures.difference_ticks(axis, summary)}</span><span class="said"></span></div>'
         "</div></section>"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fallline.core.errors import did_you_mean
+from fallline.lab.identity import digest
 
 if TYPE_CHECKING:
     from fallline.data import Dataset
@@ -139,6 +140,10 @@ class Problem:
             "batch_size": self.batch_size,
             "steps": self.steps,
         }
+        if not isinstance(self.loss, str):
+            facts["loss_code"] = digest(self.loss)
+        if self.metric.function is not None:
+            facts["metric_code"] = digest(self.metric.function)
         text = json.dumps(facts, sort_keys=True)
         return {**facts, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
 

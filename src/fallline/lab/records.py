@@ -251,7 +251,9 @@ def _refuse_another(
 
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     """What differs, in words, looking only at what `here` asks for where both are dicts."""
-    if isinstance(there, dict) and isinstance(here, dict):
+    if name.endswith("code") and there != here:
+        yield f"the {name} computes something else there than here"
+    elif isinstance(there, dict) and isinstance(here, dict):
         for part in here:
             yield from _differences(there.get(part), here[part], f"{name} {part}".strip())
     elif there != here:

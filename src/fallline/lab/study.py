@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from fallline.lab import protocol, worker
 from fallline.lab.contenders import Contender, known
+from fallline.lab.identity import formula_of
 from fallline.lab.problem import ACCURACY, LOSS, Metric, Problem
 from fallline.lab.protocol import BASELINE, Budget, Edge, Hyper
 from fallline.lab.records import SCHEMA, Journal, Key, Record, machine, versions
@@ -229,7 +230,11 @@ def describe(
         "problem": problem.describe(),
         "protocol": dict(protocol.settings(budget, seed)),
         "optimizers": {
-            entry.name: {"defaults": dict(entry.defaults), "space": space_to_json(entry.space)}
+            entry.name: {
+                "defaults": dict(entry.defaults),
+                "space": space_to_json(entry.space),
+                "formula": formula_of(entry),
+            }
             for entry in optimizers
         },
         "versions": versions(),

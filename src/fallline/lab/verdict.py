@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,21 @@ def verdict(summary: Summary) -> dict[str, str]:
         return {"headline": "No optimizer came through.", "text": text}
     parts = [_leader(summary), _behind(summary), _broken(summary), _tuning(summary)]
     return {"headline": _headline(summary), "text": " ".join(part for part in parts if part)}
+
+
+def scope(summary: Summary) -> str:
+    """What the intervals cover and what they do not, with the size of what is easiest to forget."""
+    n = summary["problem"]["examples"]["test"]
+    examples = counted(n, "example")
+    best = next((e for e in summary["optimizers"] if e["name"] == summary["best"]), None)
+    if _percent(summary) and n and best:
+        p = min(best["tuned"]["median"], 1 - 0.5 / n)  # half an example short of certain
+        error = 100 * math.sqrt(p * (1 - p) / n)
+        examples += f", {error:.2g} points of standard error for a single accuracy"
+    return (
+        f"Intervals cover the seeds only: not the finite test set ({examples}), not how the data "
+        "were split, and not the tuning, which was done once."
+    )
 
 
 def shown(value: float | None, summary: Summary) -> str:
@@ -87,7 +103,7 @@ def _leader(summary: Summary) -> str:
     metric, seeds = summary["problem"]["metric"], summary["protocol"]["seeds"]
     score = (
         f"{best['name']}, tuned, has the best median test {metric}, "
-        f"{shown(best['tuned']['median'], summary)} over {seeds} fresh seeds"
+        f"{shown(best['tuned']['median'], summary)} over {counted(seeds, 'fresh seed')}"
     )
     others = [e for e in summary["optimizers"] if e is not best]
     if not others:

@@ -14,7 +14,7 @@ from fallline.core.autodiff import value_and_grad
 from fallline.nn.context import Context, Taps
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
-from fallline.ops.activation import sigmoid, softmax
+from fallline.ops.link import LINKS, Link
 
 Array = np.ndarray[Any, Any]
 
@@ -126,28 +126,20 @@ def inspect(
     for layer, following in pairwise(layers):
         layer.A = inputs[following.name]
     if layers:
-        layers[-1].A = _LINKS.get(link, lambda z: z)(layers[-1].Z)
+        layers[-1].A = link.mean(layers[-1].Z)
     return Inspection(float(value), layers, named)
 
 
-_LINKS: dict[str, Callable[[Any], Any]] = {"softmax": softmax, "sigmoid": sigmoid, "exp": np.exp}
-_DEFAULTS = {
-    "softmax": "cross_entropy",
-    "sigmoid": "binary_cross_entropy",
-    "margin": "hinge",
-    "identity": "squared_error",
-    "exp": "poisson",
-}
-
-
-def _loss(net: Module, loss: Any) -> tuple[Callable[..., Any], str]:
+def _loss(net: Module, loss: Any) -> tuple[Callable[..., Any], Link]:
+    """The loss, and its link; for a function that declares none the network's."""
     if loss is None:
         if net.link is None:
             raise ValueError(
                 'inspect: the network does not know its loss yet; pass loss="cross_entropy", say.'
             )
-        loss = _DEFAULTS[net.link]
-    return losses.by_name(loss) if isinstance(loss, str) else loss, losses.link_of(loss)
+        loss = LINKS[net.link].loss
+    function = losses.by_name(loss) if isinstance(loss, str) else loss
+    return function, LINKS[losses.link_of(function, net.link or "identity")]
 
 
 def _layers(

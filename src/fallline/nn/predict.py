@@ -9,14 +9,12 @@ import numpy as np
 
 from fallline.compile.function import Compiled, compile
 from fallline.core import tree
-from fallline.ops.activation import sigmoid, softmax
+from fallline.ops.link import LINKS, Link
 
 if TYPE_CHECKING:
     from fallline.nn.module import Module
 
 Array = np.ndarray[Any, Any]
-
-LINKS = ("softmax", "sigmoid", "margin", "identity", "exp")
 
 
 def check_link(link: str | None) -> str | None:
@@ -30,31 +28,19 @@ def predict(net: Module, X: Any, batch_size: int) -> Array:
     """See `Module.predict`."""
     link = _link(net, "predict")
     z = outputs(net, X, batch_size)
-    if link in ("identity", "exp"):
-        values = np.exp(z) if link == "exp" else z
-        return values[:, 0] if _single(z) else values
-    if link in ("sigmoid", "margin") and (z.ndim == 1 or _single(z)):
-        return _named(net, (z.reshape(-1) > 0).astype(np.int64))
-    if link == "sigmoid":
-        return (z > 0).astype(np.int64)
-    return _named(net, np.argmax(z, axis=1))
+    found = link.predict(z)
+    return _named(net, found) if link.classes(z.shape) else found
 
 
 def predict_proba(net: Module, X: Any, batch_size: int) -> Array:
     """See `Module.predict_proba`."""
     link = _link(net, "predict_proba")
-    if link not in ("softmax", "sigmoid"):
+    if link.proba is None:
         raise TypeError(
-            f"predict_proba: outputs with the link {link!r} are not probabilities. Train with "
+            f"predict_proba: outputs with the link {link.name!r} are not probabilities. Train with "
             "cross_entropy or binary_cross_entropy, or use predict."
         )
-    z = outputs(net, X, batch_size)
-    if link == "softmax":
-        return softmax(z)
-    if z.ndim == 1 or _single(z):
-        p = sigmoid(z.reshape(-1, 1))
-        return np.concatenate([1 - p, p], axis=1)
-    return sigmoid(z)
+    return link.proba(outputs(net, X, batch_size))
 
 
 def outputs(net: Module, X: Any, batch_size: int = 4096) -> Array:
@@ -90,17 +76,13 @@ def _in(dtype: np.dtype[Any], X: Array) -> Array:
     return X if X.dtype == dtype else X.astype(dtype)
 
 
-def _link(net: Module, caller: str) -> str:
+def _link(net: Module, caller: str) -> Link:
     if net.link is None:
         raise RuntimeError(
             f"{caller}: what the outputs mean is not known, because fit has not trained this "
             f"network. Set net.link to one of {', '.join(LINKS)}, or call net(X)."
         )
-    return net.link
-
-
-def _single(z: Array) -> bool:
-    return z.ndim == 2 and z.shape[1] == 1
+    return LINKS[net.link]
 
 
 def _named(net: Module, index: Array) -> Array:

@@ -4,7 +4,7 @@ from typing import Any as _Any
 
 from fallline.core import op as _kinds
 from fallline.core.op import bilinear, implements, linear, primitive, scaled
-from fallline.ops import activation, linalg, loss, random, reduce, shape
+from fallline.ops import activation, linalg, link, loss, random, reduce, shape
 from fallline.ops import elementwise as _elementwise
 from fallline.ops.activation import (
     elu,
@@ -24,6 +24,15 @@ from fallline.ops.activation import (
     tanh,
 )
 from fallline.ops.elementwise import stop_gradient
+from fallline.ops.loss import (
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    huber,
+    poisson,
+    squared_error,
+)
 from fallline.ops.reduce import logsumexp
 
 _kinds.reserve(
@@ -58,6 +67,14 @@ __all__ = [
     "silu",
     "softmax",
     "log_softmax",
+    # losses
+    "cross_entropy",
+    "binary_cross_entropy",
+    "hinge",
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "poisson",
     # what NumPy does not have
     "erf",
     "logsumexp",
@@ -65,6 +82,7 @@ __all__ = [
     # the modules
     "activation",
     "linalg",
+    "link",
     "loss",
     "random",
     "reduce",

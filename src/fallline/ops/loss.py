@@ -1,8 +1,9 @@
 """Losses: one value per example, (n,), of outputs z and targets y; who trains takes the mean.
 
 Outputs are logits, or the values themselves; the link from outputs to predictions belongs to the
-loss (`link_of`). Where outputs are several values, (n, k), losses of single values take the mean
-over them by default; `reduction` says otherwise:
+loss (`link_of`), and a loss of one's own names it with `@loss(link="softmax")`. Where outputs are
+several values, (n, k), losses of single values take the mean over them by default; `reduction` says
+otherwise:
 
     "mean"  1/k sum_j      "sum"  sum_j      "half"  1/2 sum_j  (of squares)
 
@@ -15,20 +16,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fallline.core.errors import did_you_mean
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.core.trace import Tracer, operand
+from fallline.ops import link as links
 from fallline.ops.activation import relu, softplus
 from fallline.ops.elementwise import stop_gradient
 
 Loss = Callable[..., Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LOSSES: dict[str, Loss] = {}
-_LINKS: dict[Any, str] = {}
 
 
 def by_name(name: str) -> Loss:
@@ -42,26 +44,45 @@ def by_name(name: str) -> Loss:
     raise ValueError(f"loss: there is none called {name!r}. {did_you_mean(name, LOSSES)}")
 
 
-def link_of(loss: str | Loss) -> str:
-    """From outputs to predictions: "softmax", "sigmoid", "margin", "exp", else "identity".
+def loss(*, link: str) -> Callable[[Function], Function]:
+    """Declare what the outputs mean that a loss of one's own is computed from.
+
+    Without it `fit` guesses: see there. The links are those of `ops.link.LINKS`.
+
+    >>> @loss(link="softmax")
+    ... def focal(z, y):
+    ...     nll = cross_entropy(z, y)
+    ...     return (1 - np.exp(-nll)) ** 2 * nll
+    >>> link_of(focal)
+    'softmax'
+    """
+    links.by_name(link)
+
+    def declare(function: Function) -> Function:
+        function.link = link  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def link_of(loss: str | Loss, default: Any = "identity") -> Any:
+    """The name of the link from outputs to predictions; `default` where none is declared.
 
     >>> link_of(cross_entropy), link_of(lambda z, y: (z - y)[:, 0] ** 4)
     ('softmax', 'identity')
     """
     found = by_name(loss) if isinstance(loss, str) else loss
-    while isinstance(found, partial):
+    while isinstance(found, partial) and not hasattr(found, "link"):
         found = found.func
-    try:
-        return _LINKS.get(found, "identity")
-    except TypeError:  # a callable that cannot be hashed
-        return "identity"
+    return getattr(found, "link", default)
 
 
-def _loss(link: str) -> Callable[[Loss], Loss]:
-    def declare(function: Loss) -> Loss:
+def _loss(link: str) -> Callable[[Function], Function]:
+    """Declare one of ours, which has a name too."""
+
+    def declare(function: Function) -> Function:
         LOSSES[function.__name__] = function
-        _LINKS[function] = link
-        return function
+        return loss(link=link)(function)
 
     return declare
 
@@ -116,7 +137,8 @@ def binary_cross_entropy(z: Any, y: Any, reduction: str = "mean") -> Any:
         L = -y log sigmoid(z) - (1 - y) log(1 - sigmoid(z)) = y softplus(-z) + (1 - y) softplus(z)
 
     z  (n,) or (n, 1) logits, or (n, k) for k independent labels; y  of that shape, in [0, 1], or
-    bool. Returns (n,). No finite logit overflows. Raises ValueError for a y outside [0, 1].
+    bool. Returns (n,). No finite logit overflows, and an infinite one that is right costs 0. Raises
+    ValueError for a y outside [0, 1].
     Bishop 2006, eq. 4.90.
 
     >>> binary_cross_entropy(np.array([0.0, 1000.0]), np.array([1, 1])).round(4)
@@ -125,7 +147,9 @@ def binary_cross_entropy(z: Any, y: Any, reduction: str = "mean") -> Any:
     z, y = _values("binary_cross_entropy", z, y)
     _check_range("binary_cross_entropy", y, 0, 1)
     # not softplus(z) - y z: the difference of two large numbers loses the digits of a small loss
-    value = y * softplus(-z) + (1 - y) * softplus(z)
+    yes = np.where((y == 0) & (z == -np.inf), 0, softplus(-z))  # 0 * inf is 0 here
+    no = np.where((y == 1) & (z == np.inf), 0, softplus(z))
+    value = y * yes + (1 - y) * no
     return _reduced("binary_cross_entropy", value, reduction)
 
 
@@ -310,7 +334,7 @@ def _check_labels(caller: str, z: Any, y: Any, integers: bool = True) -> None:
         if not 0 <= wrong < k:
             raise ValueError(
                 f"{caller}: labels must be in [0, {k}); got {wrong}."
-                + (" Are they counted from 1?" if wrong == k and known.min() == 1 else "")
+                + (" Do they count from 1?" if wrong == k and known.min() == 1 else "")
             )
 
 

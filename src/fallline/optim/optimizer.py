@@ -38,6 +38,21 @@ class Optimizer(ABC):
         not given: whoever records steps to compile them passes traced numbers.
         """
 
+    @property
+    def flat(self) -> bool:
+        """Whether one vector of all parameters may stand for the tree, with the same results."""
+        return False
+
+    @property
+    def changing(self) -> list[str]:
+        """The hyperparameters that are inputs of a recorded step; others are part of it."""
+        return []
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The numeric settings; schedules as they are."""
+        return {}
+
     def eval_params(self, params: Any, state: Any) -> Any:
         """The parameters to evaluate and keep: those themselves, unless the optimizer averages."""
         return params

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fallline.compile.function import compile
 from fallline.core import tree
 from fallline.core.autodiff import jvp, vjp
+from fallline.core.errors import TracingError
 from fallline.core.spec import spec_of
 
 Arrays = list[Any]
@@ -19,6 +21,7 @@ Slope = Callable[[Arrays], Named]  # a derivative of named results along a direc
 
 STEPS = (1e-3, 1e-4, 1e-5)  # relative to the arguments, or absolute below 1
 EXACT = 1e-3  # of the tolerance, where no step is involved: round-off only
+ROUNDING = 1e4  # units in the last place of the largest number: sums have another order
 DUAL = "<c, result>"
 
 
@@ -30,6 +33,7 @@ def check_gradients(
     analytic: bool = False,
     tolerance: float | None = None,
     seed: int = 0,
+    compiled: bool = True,
 ) -> None:
     """Check that the derivatives of f at args are right, in both modes and up to an order.
 
@@ -40,7 +44,8 @@ def check_gradients(
     at first order, with the complex step Im f(x + i e v) / e, for an f that takes complex arrays.
     Derivatives must have the shapes and types of what they belong to. `tolerance` (default 1e-6) is
     relative to the largest derivative. Stay away from kinks by more than 0.1% (0.001 below 1).
-    Raises AssertionError that names the worst entry.
+    With `compiled`, f and its gradient must also be what they are when they are compiled, if all
+    their operations have a kernel. Raises AssertionError that names the worst entry.
 
     >>> check_gradients(lambda x, y: np.sum(np.sin(x) * y), np.array([0.5, 1.0]), 2.0)
     >>> from fallline.ops import elementwise
@@ -61,6 +66,8 @@ def check_gradients(
     rng = np.random.default_rng(seed)
     check = _Check(names, tuple(modes), 1e-6 if tolerance is None else tolerance, rng)
     check.run(flat, [np.array(leaf, np.float64) for leaf in leaves], order, analytic)
+    if compiled:
+        _check_compiled(f, args, check.rng, tuple(modes) if order else ())
 
 
 def _result(path: str) -> str:
@@ -78,6 +85,46 @@ def _check_types(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
                 raise AssertionError(
                     f"check_gradients: the {what} of {name} must be {want!r}; got {spec_of(d)!r}."
                 )
+
+
+def _check_compiled(
+    f: Callable[..., Any], args: tuple[Any, ...], rng: np.random.Generator, modes: tuple[str, ...]
+) -> None:
+    """Kernels compute what NumPy does."""
+    y = f(*args)
+
+    def like(x: Any) -> Any:
+        return rng.normal(size=spec_of(x).shape).astype(spec_of(x).dtype)
+
+    c, v = tree.tree_map(like, y), tree.tree_map(like, args)
+    parts: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [("result", f, args)]
+    if "forward" in modes:
+        parts.append(("tangent", lambda v, *xs: jvp(f, xs, v)[1], (v, *args)))
+    if "reverse" in modes:
+        parts.append(("gradient", lambda c, *xs: vjp(f, *xs)[1](c), (c, *args)))
+    for what, function, given in parts:
+        try:
+            found = compile(function)(*given)
+        except TracingError:
+            return  # an operation without a kernel, or a branch on values
+        _compare_compiled(what, tree.named_leaves(found), tree.leaves(function(*given)))
+
+
+def _compare_compiled(what: str, found: list[tuple[str, Any]], want: list[Any]) -> None:
+    for (path, got), right in zip(found, want, strict=True):
+        got, right = np.asarray(got), np.asarray(right)
+        scale = np.max(np.abs(right), initial=0.0, where=np.isfinite(right))
+        close = ROUNDING * np.finfo(right.dtype).eps if right.dtype.kind == "f" else 0.0
+        with np.errstate(invalid="ignore"):
+            wrong = ~((np.abs(got * 1.0 - right) <= close * scale) | (got == right))
+        wrong &= ~((got != got) & (right != right))  # nan where nan belongs
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            name = " ".join([what, path]).strip() + _shown(at)
+            raise AssertionError(
+                f"check_gradients: compiled, {name} must be {right[at]:.9g}, as it is eagerly; got "
+                f"{got[at]:.9g}. Is a kernel wrong?"
+            )
 
 
 @dataclass

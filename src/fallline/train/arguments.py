@@ -8,70 +8,127 @@ from typing import Any
 import numpy as np
 
 from fallline.core.spec import spec_of
-from fallline.data import as_arrays
+from fallline.data.arrays import Task, as_examples, as_targets, check_lengths
+from fallline.data.dataset import Dataset
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
+from fallline.ops.link import Link, by_name
+from fallline.train.labels import TEXT, encode, encode_alike
 from fallline.train.step import as_inputs
 
+CHECKED_ROWS = 16384  # targets that the loss is shown at a time
 
-def as_loss(loss: str | Callable[..., Any], smoothing: float) -> tuple[Callable[..., Any], str]:
-    """The loss as a function, and its link from outputs to predictions."""
+
+def as_loss(loss: str | Callable[..., Any], smoothing: float) -> Callable[..., Any]:
+    """The loss as a function."""
     found = losses.by_name(loss) if isinstance(loss, str) else loss
     if not callable(found):
         raise TypeError(
             "fit: loss must be a name or a function of outputs and targets; "
             f"got {type(loss).__name__}."
         )
-    link = losses.link_of(found)
     if not smoothing:
-        return found, link
+        return found
     if found is not losses.cross_entropy:
         raise ValueError(f"fit: label_smoothing belongs to cross_entropy; got loss={loss!r}.")
-    return losses.smoothed(smoothing), link
+    return losses.smoothed(smoothing)
 
 
-def as_examples(data: Any, link: str, net: Module, what: str = "") -> tuple[Any, Any]:
-    """X and y in the network's type; labels stay integers. `what` names the data in errors."""
-    if not isinstance(data, tuple) or len(data) != 2:
-        name = f"{what}data" if what else "data"
-        raise TypeError(f"fit: {name} must be a pair (X, y); got {type(data).__name__}.")
-    X, y = as_arrays(
-        data[0],
-        data[1],
-        task="classification" if link == "softmax" else None,
-        caller="fit",
-        names=(f"{what}X", f"{what}y"),
-    )
-    dtype = net.gather().dtype
-    X = X.astype(dtype, copy=False) if X.dtype.kind == "f" else X
-    return X, y if link == "softmax" and y.ndim != 2 else y.astype(dtype)
+def as_pair(data: Any, net: Module, what: str = "") -> tuple[Any, Any]:
+    """X in the network's type, or bytes, and y as it is. `what` names the data in errors."""
+    names = f"{what}X", f"{what}y"
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        cure = ""
+        if isinstance(data, Dataset):
+            cure = f" Did you mean .{what.strip() or 'train'} of it?"
+        elif what and isinstance(data, (int, float)):
+            cure = " fl.data.split((X, y), 0.2) makes two pairs of one."
+        raise TypeError(f"fit: {what}data must be a pair (X, y); got {type(data).__name__}.{cure}")
+    X = as_examples(data[0], keep_uint8=True, caller="fit", name=names[0])
+    y = np.asarray(data[1])
+    if y.ndim:
+        check_lengths(X, y, caller="fit", names=names)
+    return X if X.dtype == np.uint8 else X.astype(net.dtype, copy=False), y
 
 
-def check_outputs(net: Module, X: Any, y: Any, link: str) -> None:
-    """The network and the data fit together, found out on one example."""
-    z = net(as_inputs(X[:1], net.gather().dtype))
-    if link == "softmax" and z.ndim != 2:
+def output_shape(net: Module, X: Any) -> tuple[int, ...]:
+    """Of the outputs for one example: found out by running the network on it."""
+    return spec_of(net(as_inputs(X[:1], net.gather().dtype))).shape
+
+
+def as_link(
+    link: str | None, function: Callable[..., Any], net: Module, y: Any, shape: tuple[int, ...]
+) -> Link:
+    """The link that is asked for, else the loss's, else the network's, else what y suggests."""
+    name = link or losses.link_of(function, None) or net.link
+    if name is None:
+        labels = y.ndim == 1 and y.dtype.kind in f"iub{TEXT}"
+        name = "softmax" if labels and len(shape) == 2 and shape[1] > 1 else "identity"
+    found = by_name(name)
+    if name == "softmax" and len(shape) != 2:
         raise ValueError(
             "fit: cross-entropy needs outputs (n, classes); "
-            f"the network gives {spec_of(z)!r} for one example."
+            f"the network gives shape {shape} for one example."
         )
-    if link in ("softmax", "margin") and z.ndim == 2 and z.shape[1] > 1 and y.ndim == 1:
-        _check_labels(y, z.shape[1])
-    elif z.shape[1:] != y.shape[1:] and not (z.shape[1:] == (1,) and y.ndim == 1):
-        raise ValueError(
-            f"fit: outputs and targets must agree; the network gives {z.shape[1:]} per example, "
-            f"y has {y.shape[1:]}."
-        )
+    return found
 
 
-def _check_labels(y: Any, classes: int) -> None:
-    low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
-    if low < 0 or high >= classes:
-        bad = high if high >= classes else low
-        cure = f" Did you mean a last layer of {bad + 1} units?" if bad > 0 else ""
-        raise ValueError(
-            f"fit: labels must be in [0, {classes}), the network's outputs; got {bad}.{cure}"
-        )
+class Targets:
+    """How targets are read: as labels, which become indices of `classes`, or as values."""
+
+    def __init__(self, link: Link, shape: tuple[int, ...], net: Module, y: Any) -> None:
+        self.dtype, self.k, self.classes = net.dtype, link.classes(shape), net.classes
+        self.codes = link.codes and shape[1:] not in ((), (1,))
+        labels = link.codes or y.dtype.kind in TEXT
+        self.labels = bool(y.ndim == 1 and len(y) and self.k and labels)
+        self.task: Task | None = "classification" if link.name == "softmax" else None
+
+    def training(self, y: Any) -> Any:
+        """As the loss takes them; the classes are learned from them."""
+        if not self.labels:
+            return self._values(y, "y")
+        found, self.classes = encode(y, self.k, self.classes)
+        return self._as_taken(found)
+
+    def validation(self, y: Any) -> Any:
+        """As the loss takes them, by the same classes."""
+        if not self.labels or y.ndim != 1:
+            return self._values(y, "validation y")
+        return self._as_taken(encode_alike(y, self.k, self.classes, "validation y"))
+
+    def _as_taken(self, found: Any) -> Any:
+        if self.codes:
+            return found
+        signs = self.classes is not None and self.classes.tolist() == [-1, 1]
+        return (2 * found - 1 if signs else found).astype(self.dtype)
+
+    def _values(self, y: Any, name: str) -> Any:
+        found = as_targets(y, task=self.task, caller="fit", name=name)
+        return found.astype(self.dtype, copy=False)
+
+
+def check_targets(
+    function: Callable[..., Any], shape: tuple[int, ...], dtype: Any, y: Any, what: str
+) -> None:
+    """The loss takes the targets and gives one value for each example.
+
+    It is called on outputs of 0, so that its own checks speak: in a compiled step they cannot.
+    """
+    for start in range(0, len(y), CHECKED_ROWS):
+        part = y[start : start + CHECKED_ROWS]
+        z = np.zeros((len(part), *shape[1:]), dtype)
+        try:
+            with np.errstate(all="ignore"):
+                values = function(z, part)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"fit: the loss refuses the {what} targets: {error}") from error
+        if np.shape(values) != (len(part),):
+            raise ValueError(
+                f"fit: the loss must give one value per example, {(len(part),)}, for outputs "
+                f"{z.shape} and targets {part.shape}; got shape {np.shape(values)}."
+                + (" Leave the mean to fit." if np.shape(values) == () else "")
+            )
 
 
 def as_weights(sample_weight: Any, class_weight: Any, y: Any) -> Any:
@@ -102,11 +159,11 @@ def _of_classes(class_weight: Any, y: Any) -> Any:
     labels, place, counts = np.unique(y, return_inverse=True, return_counts=True)
     if isinstance(class_weight, dict):
         for label in class_weight:
-            if label not in labels:
+            if label not in labels.tolist():
                 raise ValueError(
                     f"fit: class_weight names {label!r}, which is not among the labels."
                 )
-        weights = np.array([float(class_weight.get(label.item(), 1.0)) for label in labels])
+        weights = np.array([float(class_weight.get(label, 1.0)) for label in labels.tolist()])
     elif class_weight == "balanced":
         weights = len(y) / (len(labels) * counts)
     else:
@@ -121,3 +178,15 @@ def check_count(name: str, n: Any, least: int) -> None:
     """A whole number, at least so large."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
         raise ValueError(f"fit: {name} must be a whole number >= {least}; got {n!r}.")
+
+
+def check_batch(batch_size: int | None, n: int, drop_last: bool) -> None:
+    """A batch size, such that a batch is left."""
+    if batch_size is None:
+        return
+    check_count("batch_size", batch_size, 1)
+    if drop_last and batch_size > n:
+        raise ValueError(
+            f"fit: batch_size must be at most n = {n} when the last batch is dropped; "
+            f"got {batch_size}. No batch would be left."
+        )

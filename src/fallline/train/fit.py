@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fallline import optim
 from fallline.nn.module import Module
+from fallline.ops.link import Link
 from fallline.train import arguments
 from fallline.train.errors import DivergedError
 from fallline.train.history import History
@@ -25,12 +25,13 @@ def fit(
     data: tuple[Any, Any],
     *,
     loss: str | Callable[..., Any] = "cross_entropy",
+    link: str | None = None,
     optimizer: Any = "adam",
     epochs: int = 10,
     batch_size: int | None = 32,
     validation: tuple[Any, Any] | None = None,
     seed: int = 0,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     progress: bool | Silent | None = None,
     sample_weight: Any = None,
     class_weight: dict[Any, float] | str | None = None,
@@ -43,9 +44,13 @@ def fit(
 
         E(W) = (1/B) sum_i w_i L(net(x_i), y_i) + penalty
 
-    data           X (n, ...), floats or integers, and y (n,) or (n, k); validation the same
+    data           X (n, ...), floats or integers, and y (n,) or (n, k); validation the same. Bytes
+                   (uint8) stay bytes in memory and are cast when a batch is taken
     loss           a name of `fallline.ops.loss.LOSSES`, or a function (outputs, targets) -> one
                    value per example
+    link           what the outputs mean, see `ops.link`; by default what the loss declares. For a
+                   function that declares nothing it is net.link, if set; else "softmax" where y
+                   holds labels (n,) and there are several outputs; else "identity"
     optimizer      bound, such as optim.adam(lr=1e-3), or a name with its defaults
     batch_size     None is the full batch, 1 a single example at a time; the last, smaller batch is
                    trained on unless `drop_last`
@@ -54,8 +59,12 @@ def fit(
     class_weight   {label: weight}, or "balanced": n / (classes * count of the class)
     penalty        `train.l2(...)`, `l1`, `elastic_net` or `max_norm`
     progress       None: a bar on a terminal, plain lines elsewhere; False: silent
-    callbacks      called after every epoch with (trainer, history), and every n steps if they have
-                   an attribute `every = n`; a true result ends the training
+    callbacks      one or several, called after every epoch with (trainer, history), and every n
+                   steps if they have an attribute `every = n`; a true result ends the training
+
+    Labels may be any k different whole numbers or names where there are classes (cross_entropy,
+    hinge): numbers in [0, k) are indices of the outputs, others are sorted and kept in net.classes,
+    and `net.predict` answers with them. The loss checks all targets before the first step.
 
     Returns the History. Ctrl-C ends the training and returns what was learned so far. Same seed,
     same bits, on any number of threads. Raises DivergedError, with the parameters as they were
@@ -71,28 +80,35 @@ def fit(
     True
     """
     arguments.check_count("epochs", epochs, 0)
-    if batch_size is not None:
-        arguments.check_count("batch_size", batch_size, 1)
-    function, link = arguments.as_loss(loss, label_smoothing)
-    X, y = arguments.as_examples(data, link, net)
+    arguments.check_count("seed", seed, 0)
+    function = arguments.as_loss(loss, label_smoothing)
+    X, given = arguments.as_pair(data, net)
+    arguments.check_batch(batch_size, len(X), drop_last)
+    shape = arguments.output_shape(net, X)
+    meaning = arguments.as_link(link, function, net, given, shape)
+    targets = arguments.Targets(meaning, shape, net, given)
+    y = targets.training(given)
+    arguments.check_targets(function, shape, net.dtype, y, "training")
     held = None
     if validation is not None:
-        held = arguments.as_examples(validation, link, net, "validation ")
-    arguments.check_outputs(net, X, y, link)
+        Xv, yv = arguments.as_pair(validation, net, "validation ")
+        held = Xv, targets.validation(yv)
+        arguments.check_targets(function, shape, net.dtype, held[1], "validation")
     trainer = Trainer(
         net,
         (X, y),
         loss=function,
-        optimizer=optim.by_name(optimizer)() if isinstance(optimizer, str) else optimizer,
+        optimizer=optimizer,
         batch_size=batch_size,
         seed=seed,
-        sample_weight=arguments.as_weights(sample_weight, class_weight, y),
+        sample_weight=arguments.as_weights(sample_weight, class_weight, given),
         penalty=penalty,
         drop_last=drop_last,
         replacement=replacement,
     )
-    net.link = link
-    return _Loop(trainer, held, link, callbacks, display(progress)).run(epochs)
+    net.link, net.classes = meaning.name, targets.classes
+    calls = [callbacks] if callable(callbacks) else callbacks
+    return _Loop(trainer, held, meaning, calls, display(progress)).run(epochs)
 
 
 class _Loop:
@@ -102,7 +118,7 @@ class _Loop:
         self,
         trainer: Trainer,
         held: tuple[Any, Any] | None,
-        link: str,
+        link: Link,
         callbacks: Sequence[Callback],
         shown: Silent,
     ) -> None:
@@ -136,7 +152,7 @@ class _Loop:
         """Compile before the clock starts and before the progress is on the screen."""
         self.trainer.prepare()
         if self.held is not None:
-            self.trainer.prepare_evaluation(*self.held, self.link)
+            self.trainer.prepare_evaluation(*self.held, self.link.name)
 
     def _epoch(self, epoch: int) -> None:
         trainer, history = self.trainer, self.history
@@ -173,8 +189,8 @@ class _Loop:
         if rate is not None:
             row["lr"] = rate
         if self.held is not None:
-            row["val_loss"], accuracy = trainer.evaluate(*self.held, self.link)
-            if self.link in ("softmax", "sigmoid", "margin"):
+            row["val_loss"], accuracy = trainer.evaluate(*self.held, self.link.name)
+            if self.link.right is not None:
                 row["val_accuracy"] = accuracy
         return row
 

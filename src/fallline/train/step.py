@@ -16,7 +16,7 @@ import numpy as np
 from fallline.compile.plan import Plan
 from fallline.core import tree
 from fallline.core.autodiff import value_and_grad
-from fallline.core.graph import Graph, Node, Record
+from fallline.core.graph import Graph, Node, Record, no_hidden_randomness
 from fallline.core.spec import Spec, array_spec, spec_of
 from fallline.nn.context import Context
 from fallline.train.penalty import MaxNorm, Penalty
@@ -79,6 +79,11 @@ class Objective:
     ) -> Any:
         ctx = Context(mode="train", key=key)
         values = self.loss(net(X, ctx=ctx), y)
+        if ctx.updates:
+            raise NotImplementedError(
+                f"fit: {next(iter(ctx.updates))} is handed out with ctx.update, and values that "
+                "are kept but not trained are not supported yet."
+            )
         if self.weighted:
             values = values * weights
         n = values.shape[0]
@@ -114,8 +119,8 @@ class StepPlan:
 
 def record_step(
     layout: FlatLayout, objective: Objective, optimizer: Any, X: Spec, y: Spec, batch: int
-) -> StepPlan:
-    """Trace, lower and lay out a step of `batch` examples."""
+) -> tuple[str, Callable[[], StepPlan]]:
+    """Trace a step of `batch` examples: what tells it from others, and how to compile it."""
     level = Record()
     theta = level.input(layout.spec, "params")
     state = _State(level, layout, optimizer)
@@ -131,7 +136,8 @@ def record_step(
 
     hyper = {**optimizer.hyper(1), **changing}
     params = theta if flat else layout.views(theta)
-    new, new_state, loss = optimizer.step(evaluate, params, state.tree, t=t, hyper=hyper)
+    with no_hidden_randomness():
+        new, new_state, loss = optimizer.step(evaluate, params, state.tree, t=t, hyper=hyper)
     if isinstance(objective.penalty, MaxNorm):
         leaves = layout.views(new) if flat else new
         new = flat_vector([objective.penalty.project(w) for w in leaves])
@@ -144,18 +150,22 @@ def record_step(
     inputs = [x.extra for x in (*arrays, *numbers)]
     graph = Graph(inputs, outputs, f"{optimizer.name} step")
     written = 1 + len(slots)  # parameters and slots: the first inputs, the outputs after the loss
-    plan = Plan(graph, donate={1 + i: i for i in range(written)}, guard=LOSS)
-    return StepPlan(
-        plan,
-        params=theta.extra,
-        slots=inputs[1:written],
-        X=examples.X.extra,
-        y=examples.y.extra,
-        weights=examples.weights.extra,
-        index=examples.index.extra,
-        key=examples.key.extra,
-        scalars=plan.graph.outputs[1 + written :],
-    )
+
+    def compiled() -> StepPlan:
+        plan = Plan(graph, donate={1 + i: i for i in range(written)}, guard=LOSS)
+        return StepPlan(
+            plan,
+            params=theta.extra,
+            slots=inputs[1:written],
+            X=examples.X.extra,
+            y=examples.y.extra,
+            weights=examples.weights.extra,
+            index=examples.index.extra,
+            key=examples.key.extra,
+            scalars=plan.graph.outputs[1 + written :],
+        )
+
+    return graph.digest(), compiled
 
 
 class _Examples:

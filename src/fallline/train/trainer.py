@@ -18,10 +18,18 @@ from fallline.data import epoch_order
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
 from fallline.ops import philox
+from fallline.optim.catalogue import as_optimizer
 from fallline.train.diagnosis import diagnose
 from fallline.train.errors import DivergedError
 from fallline.train.evaluation import record_evaluation
-from fallline.train.step import LOSS, FlatLayout, Objective, StepPlan, record_step
+from fallline.train.step import (
+    LOSS,
+    FlatLayout,
+    Objective,
+    StepPlan,
+    flat_vector,
+    record_step,
+)
 
 CALL_SECONDS = 0.05  # a compiled call returns to Python about this often: Ctrl-C, progress
 MOST_ROWS = 1024  # steps in one call
@@ -65,7 +73,7 @@ class Trainer:
         self.X, self.y = np.ascontiguousarray(data[0]), np.ascontiguousarray(data[1])
         self.n = len(self.X)
         self.batch_size = min(batch_size or self.n, self.n)
-        self.optimizer, self.seed = optimizer, seed
+        self.optimizer, self.seed = as_optimizer(optimizer), seed
         self.drop_last, self.replacement = drop_last, replacement
         self.params = net.gather()
         leaves, structure = tree.flatten(net)
@@ -79,12 +87,14 @@ class Trainer:
         self.t = self.epoch = self.position = 0
         self._order: Array | None = None
         self._bound: dict[int, _BoundStep] = {}  # by batch size
+        self._evaluated: dict[Any, Plan] = {}
 
     def _first_state(self) -> tuple[list[Array], list[float]]:
         """The optimizer's slots, each as one vector, and its scalars."""
         flat = self.optimizer.flat
         start = self.optimizer.init(self.params if flat else self.layout.views(self.params))
-        leaves = tree.leaves(start)
+        leaves, self._state_structure = tree.flatten(start)
+        self._is_scalar = [isinstance(x, float) for x in leaves]
         arrays = [np.asarray(x) for x in leaves if not isinstance(x, float)]
         run = 1 if flat else len(self.layout.shapes)
         slots = [
@@ -161,16 +171,32 @@ class Trainer:
         if found is None:
             X, y = spec_of(self.X), spec_of(self.y)
             given = self.layout, self.objective, self.optimizer, X, y, batch
-            step = _kept(_steps, _key(*given), lambda: record_step(*given))
+            step = _kept(_steps, *record_step(*given))
             found = self._bound[batch] = _BoundStep(self, step)
         return found
 
     # -- looking
 
+    @property
+    def state(self) -> Any:
+        """The optimizer's state, as it knows it; its arrays are views."""
+        flat = self.optimizer.flat
+        arrays = iter([a for s in self.slots for a in ([s] if flat else self.layout.views(s))])
+        scalars = iter(self.scalars)
+        leaves = [next(scalars if is_scalar else arrays) for is_scalar in self._is_scalar]
+        return tree.unflatten(self._state_structure, leaves)
+
+    def eval_params(self) -> Array:
+        """The parameters that the optimizer would have evaluated, as one vector."""
+        flat = self.optimizer.flat
+        params = self.params if flat else self.layout.views(self.params)
+        found = self.optimizer.eval_params(params, self.state)
+        return found if flat else flat_vector(found)
+
     def evaluate(self, X: Any, y: Any, link: str) -> tuple[float, float]:
         """Mean loss and share of right answers on other data, penalty not counted."""
         X, y = np.ascontiguousarray(X), np.ascontiguousarray(y)
-        params = self.optimizer.eval_params(self.params, None)
+        params = self.eval_params()
         total, right = 0.0, 0
         for part in _parts(len(X)):
             loss, hits = self._evaluation(X[part], y[part], link).run(params, X[part], y[part])
@@ -185,7 +211,9 @@ class Trainer:
 
     def _evaluation(self, X: Array, y: Array, link: str) -> Plan:
         given = self.layout, self.objective.loss, link, spec_of(X), spec_of(y)
-        return _kept(_evaluations, given, lambda: record_evaluation(*given))
+        if given not in self._evaluated:
+            self._evaluated[given] = _kept(_evaluations, *record_evaluation(*given))
+        return self._evaluated[given]
 
 
 class _BoundStep:
@@ -295,17 +323,3 @@ def _kept(plans: dict[Any, Made], key: Any, make: Callable[[], Made]) -> Made:
             if len(plans) > MOST_PLANS:
                 del plans[next(iter(plans))]
     return found
-
-
-def _key(
-    layout: FlatLayout, objective: Objective, optimizer: Any, X: Any, y: Any, batch: int
-) -> Any:
-    """What a step's graph depends on; rates and other changing numbers are not part of it."""
-    parts = getattr(optimizer, "parts", None)
-    if parts is None:
-        return object()  # never found again
-    formulas = []
-    for part in parts:
-        fixed = tuple((n, v) for n, v in part.settings.items() if n not in part.changing)
-        formulas.append((part.formula, part.only, fixed))
-    return layout, objective, tuple(formulas), tuple(optimizer.changing), X, y, batch

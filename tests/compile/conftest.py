@@ -1,0 +1,34 @@
+"""Memory that shows whether it is read before it is written."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fallline.compile.frame import Frame
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch)
+
+
+def poison(patch: pytest.MonkeyPatch) -> None:
+    """Let fresh memory, and each workspace before a run, hold NaN, -1 or no bool at all."""
+    empty, walk_steps = np.empty, Frame.walk_steps
+
+    def poisoned(*args: Any, **more: Any) -> np.ndarray[Any, Any]:
+        array = empty(*args, **more)
+        if not array.dtype.hasobject:
+            ctypes.memset(array.ctypes.data, 0xFF, array.nbytes)
+        return array
+
+    def walk(self: Frame, steps: int = 1) -> int:
+        self.workspace.fill(0xFF)
+        return walk_steps(self, steps)
+
+    patch.setattr(np, "empty", poisoned)  # of which workspaces and results are made
+    patch.setattr(Frame, "walk_steps", walk)
