@@ -2,12 +2,13 @@
 # `make PYTHON=python3.12 test` chooses the interpreter.
 
 PYTHON ?= python3
+MINUTES ?= 10
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench clean
+.PHONY: help demo test stress lint format types bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,6 +18,9 @@ demo: $(VENV)/core.done ## compare ten optimizers on handwritten digits; the rep
 
 test: lint types ## every check: ruff, mypy, import-linter, pytest with the doctests
 	$(BIN)/pytest -q
+
+stress: $(VENV)/dev.done ## random programs, shapes, types, threads, concurrent plans, forks, for MINUTES=10
+	$(BIN)/python -m tests.stress --minutes $(MINUTES)
 
 lint: $(VENV)/dev.done ## ruff (rules and format) and the floors
 	$(BIN)/ruff check

@@ -2,9 +2,11 @@ import json
 import re
 
 import pytest
+from click.testing import CliRunner
 from tests.cli.running import run
 
 from fallline import optim
+from fallline.cli import main
 from fallline.cli.optimizers import Entry
 
 NAMES = list(optim.rules())
@@ -34,6 +36,13 @@ def test_the_list_fits_a_terminal(columns):
     assert re.search(
         r"^adagrad +G \+= g\^2;  p -= lr g / \(sqrt\(G\) \+ eps\)\s*$", found.stdout, re.M
     )
+
+
+def test_the_list_in_a_pipe_is_no_wider_than_a_page(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = CliRunner().invoke(main, ["optimizers"]).stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line.split()[0] for line in lines if line[:1].strip()] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

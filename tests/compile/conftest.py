@@ -1,4 +1,4 @@
-"""Memory that shows whether it is read before it is written."""
+"""What brings errors to light: memory that shows if it is read too early, and small pieces."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fallline.compile import fuse, launch
 from fallline.compile.frame import Frame
 
 
@@ -32,3 +33,10 @@ def poison(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(np, "empty", poisoned)  # of which workspaces and results are made
     patch.setattr(Frame, "walk_steps", walk)
+
+
+def split(patch: pytest.MonkeyPatch, *, nodes: int, row: int = 6, job: int = 8) -> None:
+    """Fuse at most so many operations; let rows, and jobs, have so few elements."""
+    patch.setattr(fuse, "MOST_NODES", nodes)
+    patch.setattr(fuse, "ROW_TOTAL", row)
+    patch.setattr(launch, "JOB_ELEMENTS", job)

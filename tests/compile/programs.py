@@ -24,9 +24,9 @@ Array = np.ndarray[Any, Any]
 NAMES = {"np": np, "ops": ops}
 LARGE, LONG = 1e3, 400  # no value is larger, no array longer
 
-# {a} is a value, most often a late one, {b} and {c} are any; the other blanks are those of `_Blanks`.
-# Among the inputs t is a number, k an array of indices. Few templates of one kind, so that programs
-# have kernels in common.
+# {a} is a value, most often a late one, {b} and {c} are any; `_Blanks` knows the other blanks.
+# Among the inputs t is a number, and k are indices. There are few templates of a kind, so that
+# programs have kernels in common.
 TEMPLATES = """
 map    -{a}
 map    np.tanh({a})
@@ -87,6 +87,11 @@ class Program:
         names = dict(NAMES)
         exec(self.text, names)
         return names["program"]
+
+    @property
+    def floats(self) -> int:
+        """How many of the inputs, the first, are arrays of floats to differentiate by."""
+        return sum(name.startswith("x") for name in self.inputs)
 
     def __str__(self) -> str:
         types = ", ".join(f"{name}: {spec_of(x)!r}" for name, x in self.inputs.items())

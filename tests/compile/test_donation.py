@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.compile.conftest import split
 from tests.compile.programs import Program, compose
 
 import fallline as fl
@@ -83,6 +84,7 @@ def test_inputs_are_read_before_they_are_overwritten(name, threads):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", CASES)
+@np.errstate(all="ignore")
 def test_nothing_is_overwritten_where_the_guard_stops(name, bad):
     f, inputs = CASES[name]
     graph = fl.trace(lambda *xs: (sum(np.sum(x) for x in xs), *f(*xs)), *inputs)
@@ -136,6 +138,8 @@ def check_random(seed: int) -> None:
         raise AssertionError(f"donate={donate}, guarded={guarded}, of {program}") from error
 
 
-def test_random_programs():
-    for seed in range(300):
+@pytest.mark.parametrize("nodes, count", [(1, 300), (96, 60)])
+def test_random_programs(nodes, count, monkeypatch):
+    split(monkeypatch, nodes=nodes)
+    for seed in range(count):
         check_random(seed)

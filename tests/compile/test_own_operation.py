@@ -87,3 +87,42 @@ def test_primitive_with_a_kernel():
         x = X.astype(dtype)
         for f in (decay, lambda x: decay(x * 2) + 1, lambda x: decay(x.T)):
             np.testing.assert_allclose(fl.compile(f)(x), f(x), rtol=1e-5)
+
+
+def test_the_name_of_one_of_ours_may_be_taken():
+    negative = elementwise(
+        lambda x: np.minimum(x, 0), None, name="negative", kernel="minimum({0}, 0)"
+    )
+    for f in (lambda x: negative(negative(x)), lambda x: negative(-x)):
+        assert np.array_equal(fl.compile(f)(X), f(X))
+
+
+def scaled_kernel(n: "int", x: "T*", a: "T*", n_out: "int", y: "T*"):  # noqa: F722, UP037
+    for i in range(n):
+        y[i] = x[i] * a[0]
+
+
+def test_a_kernel_gets_numbers_as_arrays():
+    f = primitive(lambda x, a: x * a, name="f", spec=lambda x, a: x, kernel=scaled_kernel)
+    for a in (2.0, np.array(2.0)):
+        assert np.array_equal(fl.compile(lambda x, a: f(x, a))(X[0], a), X[0] * 2)
+        assert np.array_equal(fl.compile(lambda x, a=a: f(x, a))(X[0]), X[0] * 2)
+
+
+def doubling_kernel(n: "int", x: "float64*", n_out: "int", y: "float64*"):  # noqa: F722, UP037
+    for i in range(n):
+        y[i] = x[i] * 2
+
+
+def test_a_kernel_of_another_type_is_refused():
+    f = primitive(lambda x: x * 2, name="f", spec=lambda x: x, kernel=doubling_kernel)
+    assert np.array_equal(fl.compile(f)(X[0]), X[0] * 2)
+    for x in (X[0].astype(np.float32), X):
+        with pytest.raises(TypeError, match="doubling_kernel: the arguments of the kernel must be"):
+            fl.compile(f)(x)
+
+
+def test_a_kernel_knows_no_parameters():
+    f = primitive(lambda x, *, by: x * by, name="f", spec=lambda x, *, by: x, kernel=scaled_kernel)
+    with pytest.raises(UnsupportedError, match="f cannot be compiled with by=: a kernel gets arr"):
+        fl.compile(lambda x: f(x, by=2))(X[0])

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compile.conftest import split
 from tests.compile.programs import Program, draw, fenced
 
 import fallline as fl
-from fallline.compile import fuse, launch
 from fallline.core import tree
 
 # NumPy's own, of empty arrays.
@@ -52,16 +52,16 @@ MODES = {"plain": plain, "grad": grad, "jvp": jvp, "hvp": hvp}
 
 
 def check(program: Program, mode: str, threads: Sequence[int] = (1, 3)) -> None:
-    """Compile a program, run it on so many threads and compare."""
-    count = sum(name.startswith("x") for name in program.inputs)
-    f = MODES[mode](program.function, count)
+    """Compile a program, run it on so many threads (0: as many as were set) and compare."""
+    f = MODES[mode](program.function, program.floats)
     inputs = [fenced(x) for x in program.inputs.values()]
     before = [x.base.tobytes() for x in inputs if isinstance(x, np.ndarray)]
     said = f"{mode} of {program}"
     compiled = fl.compile(f)
     found = []
     for n in threads:
-        fl.set_threads(n)
+        if n:
+            fl.set_threads(n)
         found.append(_leaves(compiled(*inputs)))
         assert len({tuple(y.tobytes() for y in ys) for ys in found}) == 1, f"{n} threads, {said}"
     after = [x.base.tobytes() for x in inputs if isinstance(x, np.ndarray)]
@@ -104,15 +104,16 @@ def _threads_as_before():
     fl.set_threads(before)
 
 
-def split(patch: pytest.MonkeyPatch, *, nodes: int, row: int = 6, job: int = 8) -> None:
-    """Regions of so few nodes, rows and jobs of so few elements."""
-    patch.setattr(fuse, "MOST_NODES", nodes)
-    patch.setattr(fuse, "ROW_TOTAL", row)
-    patch.setattr(launch, "JOB_ELEMENTS", job)
-
-
 def programs(count: int, lines: int = 8) -> list[Program]:
     return [draw(i, ("float32", "float64")[i % 2], lines, mixed=i % 5 == 4) for i in range(count)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_long_programs_can_be_planned(mode, monkeypatch):
+    """No kernel is compiled: an order is found, and nothing is read before it is written."""
+    split(monkeypatch, nodes=96)
+    for program in programs(100, lines=12):
+        fl.compile(MODES[mode](program.function, program.floats)).plan(*program.inputs.values())
 
 
 @pytest.mark.parametrize("mode", MODES)

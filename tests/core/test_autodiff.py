@@ -518,6 +518,13 @@ def test_cotangents_must_fit():
         pull({"a": X[:2]})
 
 
+def test_complex_numbers_are_refused():
+    with pytest.raises(TracingError, match="complex numbers are not differentiated.*\n.*in <la"):
+        grad(lambda x: np.sum(np.abs(x * 1j)))(X)
+    with pytest.raises(TracingError, match="multiply: complex numbers are not differentiated"):
+        jvp(lambda x: x * 1j, (X,), (X,))
+
+
 def test_errors_are_type_errors_at_the_users_line():
     with pytest.raises(TracingError, match="test_autodiff.py"):
         grad(lambda x: float(x))(1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -135,6 +137,12 @@ def test_specs_are_kept_and_parameters_may_be_anything():
     assert cube.spec(spec) is cube.spec(spec)
 
 
+def test_parameters_that_are_equal_but_of_another_type_have_specs_of_their_own():
+    scale = ops.elementwise(lambda x, *, by: x * by, None, name="scale")
+    graph = trace(lambda x: (scale(x, by=2), scale(x, by=2.0)), np.arange(3))
+    assert [o.spec.dtype for o in graph.outputs] == [np.int64, np.float64]
+
+
 def test_an_error_of_a_spec_rule_is_the_only_one():
     with pytest.raises(ValueError, match="broadcast") as caught:
         trace(np.add, X, np.ones(2))
@@ -185,3 +193,26 @@ def test_check_gradients_finds_a_wrong_second_derivative():
         check_gradients(f, X)
     with pytest.raises(AssertionError, match="reverse over reverse mode"):
         check_gradients(f, X, modes=("reverse",))
+
+
+@pytest.mark.parametrize(
+    ("partials", "kernel", "message"),
+    [
+        ((), None, "f: one partial derivative per argument is needed, 2 in all; got 0. Write None"),
+        ((None,), None, "2 in all; got 1"),
+        ((1, 1, 1), None, "2 in all; got 3"),
+        ((2, 1), None, "argument 0 must be a function, 1, -1 or None; got 2. Did you mean lambda"),
+        ((1, 1), "{0} + {O}", "names {O}; there are {0}, {1}, {by}. Did you mean {0}?"),
+        ((1, 1), "{0} + {2}", "names {2}; there are {0}, {1}, {by}."),
+        ((1, 1), "{} + {}", "names {}; there are"),
+        ((1, 1), "{0} + * {1}", "must be an expression of Python"),
+    ],
+)
+def test_a_declaration_is_checked(partials, kernel, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        ops.elementwise(lambda x, y, *, by=1: x + y * by, *partials, kernel=kernel, name="f")
+
+
+def test_optional_arguments_may_do_without_a_partial():
+    ops.elementwise(lambda x, slope=0.1: x * slope, lambda y, x: 0.1, name="f")
+    ops.elementwise(lambda *xs: sum(xs), 1, 1, 1, kernel="{0} + {1} + {2}", name="f")

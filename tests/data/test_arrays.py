@@ -27,6 +27,12 @@ def test_dtypes_of_examples(given, becomes):
     assert np.array_equal(X, np.asarray(given, becomes))
 
 
+def test_bytes_are_kept_where_they_are_wanted():
+    X = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert as_examples(X, keep_uint8=True) is X
+    assert as_examples(X.astype(np.int16), keep_uint8=True).dtype == np.float32
+
+
 def test_what_fits_is_not_copied():
     X = np.ones((3, 4), np.float32)
     assert as_examples(X) is X

@@ -86,6 +86,13 @@ def test_the_same_records_make_the_same_page(ten):
     assert page(study, records) == page(study, list(records))
 
 
+def test_the_report_says_what_the_intervals_cover(ten):
+    said = "Intervals cover the seeds only: not the finite test set (80 examples, "
+    for text in (page(*ten), results_table(*ten), str(Comparison(*ten)).replace("\n", " ")):
+        assert said in text and "points of standard error for a single accuracy" in text
+    assert "multiple comparisons with the best" in page(*ten)
+
+
 def test_every_optimizer_is_in_the_table_the_forest_and_the_panels(ten):
     checker = checked(page(*ten))
     rows = [attrs for tag, attrs in checker.seen if tag == "th" and attrs.get("scope") == "row"]

@@ -140,12 +140,31 @@ def test_against_best_without_an_interval():
     assert all(math.isnan(low) for _, low, _ in ours.against_best(np.ones((3, 4)), 0))
 
 
-def test_many_paired_intervals_hold_jointly():
+@pytest.mark.parametrize("clear", [0, 4])
+def test_many_paired_intervals_hold_jointly(clear):
+    """Also where some of the means are far from 0, which leaves the others narrower intervals."""
     random, wrong = np.random.default_rng(0), 0
-    for _ in range(300):
-        ends = (ours.paired_interval(d, d * 0, among=10) for d in random.standard_normal((10, 5)))
-        wrong += any(ours.excludes_zero(low, high) for _, low, high in ends)
-    assert wrong / 300 <= 0.09  # 0.05 exactly, three standard errors
+    for _ in range(400):
+        differences = random.standard_normal((10, 5))
+        differences[:clear] += 50
+        found = ours.paired_intervals([(d, d * 0) for d in differences])
+        assert all(low > 0 for _, low, _ in found[:clear])
+        wrong += any(ours.excludes_zero(low, high) for _, low, high in found[clear:])
+    assert wrong / 400 <= 0.083  # 0.05 exactly, three standard errors
+
+
+def test_paired_intervals_are_those_of_holms_steps():
+    random = np.random.default_rng(1)
+    pairs = [(random.standard_normal(5) + shift, np.zeros(5)) for shift in (0.0, 40.0, 20.0, 0.0)]
+    found = ours.paired_intervals(pairs)
+    p = [scipy.stats.ttest_1samp(a, 0).pvalue for a, _ in pairs]
+    left = 4
+    for i in np.argsort(p):
+        a, zero = pairs[i]
+        assert found[i] == ours.paired_interval(a, zero, among=left)
+        assert ours.excludes_zero(*found[i][1:]) == (p[i] < 1 - 0.95 ** (1 / left))
+        left -= ours.excludes_zero(*found[i][1:])
+    assert ours.paired_intervals([]) == []
 
 
 def test_pairs_must_match():

@@ -8,7 +8,7 @@ from fallline.lab.protocol import Budget
 from fallline.lab.records import Record
 from fallline.lab.study import describe, final_tasks, tune
 from fallline.lab.summary import summarise
-from fallline.lab.verdict import listed, shown, shown_difference
+from fallline.lab.verdict import listed, scope, shown, shown_difference
 from fallline.optim.space import Log
 
 ONE = Budget("one", trials=1, seeds=5)
@@ -153,6 +153,15 @@ def test_runs_of_another_setting_are_not_counted():
 )
 def test_lists_in_words(names, text):
     assert listed(names) == text
+
+
+def test_the_size_of_what_the_intervals_leave_out():
+    summary, *_ = comparison([[0.9] * 5, [0.8] * 5, [0.7] * 5])  # 40 examples to test on
+    assert "(40 examples, 4.7 points of standard error for a single accuracy)" in scope(summary)
+    perfect, *_ = comparison([[1.0] * 5, [0.8] * 5, [0.7] * 5])
+    assert "(40 examples, 1.8 points" in scope(perfect)  # half an example short of it
+    loss, *_ = comparison([[0.1] * 5] * 3, problem=fake.problem(120, 6, metric="loss"))
+    assert "(40 examples)" in scope(loss)
 
 
 def test_numbers_in_words():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -237,6 +238,26 @@ def test_links():
     assert loss.link_of("poisson") == "exp"
     assert loss.link_of("hinge") == "margin"
     assert loss.link_of(lambda z, y: z) == loss.link_of("huber") == "identity"
+
+
+def test_a_loss_of_ones_own_declares_its_link():
+    @loss.loss(link="sigmoid")
+    def brier(z, y, power=2):
+        return np.abs(1 / (1 + np.exp(-z)) - y) ** power
+
+    assert loss.link_of(brier) == loss.link_of(partial(brier, power=4)) == "sigmoid"
+    assert loss.link_of(fl.compile(brier)) == "sigmoid" and "brier" not in loss.LOSSES
+    assert loss.link_of(lambda z, y: z, None) is None
+    with pytest.raises(ValueError, match="called 'sigmod'. Did you mean sigmoid"):
+        loss.loss(link="sigmod")
+
+
+def test_an_infinite_logit_that_is_right_costs_nothing():
+    z, y = np.array([np.inf, -np.inf, np.inf, -np.inf, np.inf]), np.array([1, 0, 0, 1, 0.5])
+    for f in (loss.binary_cross_entropy, fl.compile(loss.binary_cross_entropy)):
+        np.testing.assert_array_equal(f(z, y), [0, 0, np.inf, np.inf, np.inf])
+    by_y = fl.grad(lambda y: np.sum(loss.binary_cross_entropy(Z1, y)))(YES * 1.0)
+    np.testing.assert_allclose(by_y, -Z1)  # soft targets: log(1 - p) - log(p)
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():

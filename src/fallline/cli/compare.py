@@ -80,9 +80,9 @@ def command(
 ) -> None:
     """Compare optimizers on PROBLEM: digits, mnist or fashion-mnist.
 
-    Each gets the same number of trials. Settings are chosen on validation examples and reported on
-    test examples with fresh seeds that all share; nobody is called better unless the 95% interval
-    of the difference excludes 0.
+    Each gets the same number of planned trials. Settings are chosen on validation examples and
+    reported on test examples with fresh seeds that all share; nobody is called better unless the
+    interval of the difference excludes 0, and these hold at 95% for all optimizers jointly.
 
     With --out, a comparison that was stopped by Ctrl-C goes on when the command is repeated.
     """

@@ -108,11 +108,12 @@ class Entry:
 
 
 def _list(console: Console, entries: list[Entry]) -> None:
-    """A line for each where lines can be long, as in a file; a block for each on a terminal."""
+    """A line for each where there is room; else, and in a pipe or a file, a block for each."""
+    width = console.width if terminal.sized() else PROSE
     table = _columns(entries)
-    if terminal.natural_width(table) > console.width:
-        table = _blocks(entries, console.width)
-    console.print(table)
+    if terminal.natural_width(table) > width:
+        table = _blocks(entries, width)
+    console.print(table, width=width)
 
 
 def _columns(entries: list[Entry]) -> Table:

@@ -18,6 +18,8 @@ def show(comparison: Comparison, folder: Path | None) -> None:
     """Everything a reader needs who never opens the report."""
     from rich.text import Text
 
+    from fallline.lab.verdict import scope
+
     console = terminal.console()
     summary = comparison.summary
     table, gone = terminal.fit(comparison.table(), console.width, LEAVE_OUT)
@@ -26,6 +28,7 @@ def show(comparison: Comparison, folder: Path | None) -> None:
         console.print(Text(f"Too narrow for {', '.join(gone)}.", style="dim"))
     console.print(Text("\n" + summary["verdict"]["headline"], style="bold"))
     console.print(Text(summary["verdict"]["text"]))
+    console.print(Text(scope(summary), style="dim"))
     for note in summary["notes"]:
         console.print(Text(note, style="dim"))
     if folder is not None and not comparison.complete:

@@ -40,8 +40,12 @@ def console() -> Console:
     """Standard output as rich sees it."""
     from rich.console import Console
 
-    sized = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if sized else WIDE)
+    return Console(highlight=False, width=None if sized() else WIDE)
+
+
+def sized() -> bool:
+    """Whether standard output has a width of its own."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def print_json(data: Any) -> None:

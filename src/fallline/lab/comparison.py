@@ -61,8 +61,9 @@ def compare(
 
     Settings are chosen on validation examples alone and reported on test examples with fresh seeds,
     which all optimizers share. Nobody is called better unless the interval of the paired difference
-    to the best excludes 0; these intervals hold at 95% for all optimizers jointly. Ctrl-C stops after what is recorded and returns the unfinished
-    comparison; continued, it ends with the same numbers as one that was not interrupted.
+    to the best excludes 0; these intervals hold at 95% for all optimizers jointly. Ctrl-C stops
+    after what is recorded and returns the unfinished comparison; continued, it ends with the same
+    numbers as one that was not interrupted.
     """
     if jobs < 1:
         raise ValueError(f"compare: jobs must be at least 1; got {jobs}.")

@@ -73,17 +73,20 @@ def contenders(which: str | Contender | Iterable[str | Contender] | None) -> lis
     """The optimizers of a comparison, ten if none are named; each may take part once."""
     if isinstance(which, (str, Contender)):
         which = [which]
-    chosen = [contender(entry) for entry in (TEN if which is None else which)]
+    given = list(TEN if which is None else which)
+    chosen = [contender(entry) for entry in given]
     if not chosen:
         raise ValueError("compare: no optimizers given. Leave optimizers out for the usual ten.")
     names = [entry.name for entry in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
-            f"compare: {twice[0]} is listed {names.count(twice[0])} times. Two settings of one rule "
-            f'need names of their own: chain({twice[0]}(...), name="{twice[0]}, as in ...").'
-        )
+        what = f"compare: {twice[0]} is listed {names.count(twice[0])} times."
+        raise ValueError(what if given.count(twice[0]) > 1 else f"{what} {_rename(twice[0])}")
     return chosen
+
+
+def _rename(name: str) -> str:
+    return f'Give one a name of its own: chain({name}(...), name="{name}, changed").'
 
 
 def _named(name: str) -> Contender:

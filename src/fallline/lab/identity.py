@@ -1,8 +1,8 @@
 """What an optimizer, a loss or a metric computes, as a short text: equal for equal formulas.
 
-A name says nothing about the code behind it. So a study keeps a digest of what each optimizer does,
-and continues only with the same. Comments, layout and file names do not count; a library's functions
-count by name, since versions are kept apart.
+A name says nothing about the code behind it. So a study keeps a digest of what each optimizer
+computes, and continues only with the same. Comments, layout and file names do not count; functions
+of a library count by name, since its version is kept apart.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def _object(value: Any, into: Any) -> Any:
         return into(value.func), into(value.args), into(value.keywords)
     kind = type(value)
     own = [c for c in kind.__mro__ if not _in_library(c)]
-    methods = [
-        (n, f) for c in own for n, f in vars(c).items() if isinstance(f, types.FunctionType)
-    ]
+    methods = [(n, f) for c in own for n, f in vars(c).items() if isinstance(f, types.FunctionType)]
     return kind.__qualname__, into(methods), into(_attributes(value))
 
 

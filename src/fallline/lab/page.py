@@ -100,7 +100,7 @@ def _table(summary: Summary, rows: Rows) -> str:
         f'<th class="strip">{figures.score_ticks(axis, summary)}</th>'
         "<th>Tuned</th>"
         '<th class="n">Untuned<small>median</small></th>'
-        '<th class="n">Tuning gained<small>paired mean, joint 95%</small></th>'
+        '<th class="n">Tuning gained<small>paired mean</small></th>'
         '<th class="n">Diverged<small>of trials</small></th>'
         '<th class="n">Seconds<small>a run</small></th>'
     )

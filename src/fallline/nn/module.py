@@ -166,7 +166,7 @@ class Module:
 
     @property
     def link(self) -> str | None:
-        """From outputs to predictions, as `ops.loss` says for each loss; `fit` sets it.
+        """From outputs to predictions, as `ops.link` says and each loss declares; `fit` sets it.
 
         "softmax", "sigmoid", "margin" (the largest or positive output wins), "identity", "exp".
         """
@@ -180,7 +180,7 @@ class Module:
 
     @property
     def classes(self) -> Array | None:
-        """The class that each output stands for, if not 0, 1, 2, ...; `fit` sets it."""
+        """The class that each output stands for, if not 0, 1, 2, ...; `fit` learns it from y."""
         return None if self._classes is None else np.array(self._classes)
 
     @classes.setter

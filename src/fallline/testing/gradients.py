@@ -92,6 +92,8 @@ def _check_compiled(
 ) -> None:
     """Kernels compute what NumPy does."""
     y = f(*args)
+    floats = [d for d in (spec_of(x).dtype for x in tree.leaves((args, y))) if d.kind == "f"]
+    close = ROUNDING * max([float(np.finfo(d).eps) for d in floats], default=0.0)
 
     def like(x: Any) -> Any:
         return rng.normal(size=spec_of(x).shape).astype(spec_of(x).dtype)
@@ -107,14 +109,15 @@ def _check_compiled(
             found = compile(function)(*given)
         except TracingError:
             return  # an operation without a kernel, or a branch on values
-        _compare_compiled(what, tree.named_leaves(found), tree.leaves(function(*given)))
+        _compare_compiled(what, tree.named_leaves(found), tree.leaves(function(*given)), close)
 
 
-def _compare_compiled(what: str, found: list[tuple[str, Any]], want: list[Any]) -> None:
+def _compare_compiled(
+    what: str, found: list[tuple[str, Any]], want: list[Any], close: float
+) -> None:
     for (path, got), right in zip(found, want, strict=True):
         got, right = np.asarray(got), np.asarray(right)
         scale = np.max(np.abs(right), initial=0.0, where=np.isfinite(right))
-        close = ROUNDING * np.finfo(right.dtype).eps if right.dtype.kind == "f" else 0.0
         with np.errstate(invalid="ignore"):
             wrong = ~((np.abs(got * 1.0 - right) <= close * scale) | (got == right))
         wrong &= ~((got != got) & (right != right))  # nan where nan belongs

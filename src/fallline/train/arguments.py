@@ -45,10 +45,20 @@ def as_pair(data: Any, net: Module, what: str = "") -> tuple[Any, Any]:
             cure = " fl.data.split((X, y), 0.2) makes two pairs of one."
         raise TypeError(f"fit: {what}data must be a pair (X, y); got {type(data).__name__}.{cure}")
     X = as_examples(data[0], keep_uint8=True, caller="fit", name=names[0])
-    y = np.asarray(data[1])
-    if y.ndim:
-        check_lengths(X, y, caller="fit", names=names)
+    y = _array(data[1], names[1])
+    check_lengths(X, y, caller="fit", names=names)
     return X if X.dtype == np.uint8 else X.astype(net.dtype, copy=False), y
+
+
+def _array(y: Any, name: str) -> Any:
+    """Targets as an array, of names too."""
+    try:
+        found = np.asarray(y)
+    except ValueError:
+        found = np.zeros(())
+    if not found.ndim or not found.size or isinstance(y, np.ma.MaskedArray):
+        as_targets(y, caller="fit", name=name)  # which says what is wrong
+    return found
 
 
 def output_shape(net: Module, X: Any) -> tuple[int, ...]:
@@ -76,34 +86,37 @@ def as_link(
 class Targets:
     """How targets are read: as labels, which become indices of `classes`, or as values."""
 
-    def __init__(self, link: Link, shape: tuple[int, ...], net: Module, y: Any) -> None:
-        self.dtype, self.k, self.classes = net.dtype, link.classes(shape), net.classes
-        self.codes = link.codes and shape[1:] not in ((), (1,))
-        labels = link.codes or y.dtype.kind in TEXT
-        self.labels = bool(y.ndim == 1 and len(y) and self.k and labels)
-        self.task: Task | None = "classification" if link.name == "softmax" else None
+    def __init__(self, link: Link, shape: tuple[int, ...], net: Module) -> None:
+        self.link, self.dtype = link, net.dtype
+        self.k, self.classes = link.classes(shape), net.classes
+        self.indices = link.codes and shape[1:] not in ((), (1,))
 
     def training(self, y: Any) -> Any:
         """As the loss takes them; the classes are learned from them."""
-        if not self.labels:
+        if not self._are_labels(y):
             return self._values(y, "y")
         found, self.classes = encode(y, self.k, self.classes)
         return self._as_taken(found)
 
     def validation(self, y: Any) -> Any:
         """As the loss takes them, by the same classes."""
-        if not self.labels or y.ndim != 1:
+        if not self._are_labels(y):
             return self._values(y, "validation y")
         return self._as_taken(encode_alike(y, self.k, self.classes, "validation y"))
 
+    def _are_labels(self, y: Any) -> bool:
+        """Of one output the numbers 0 to 1 are probabilities too, unless it is a margin."""
+        return y.ndim == 1 and self.k > 0 and (self.link.codes or y.dtype.kind in TEXT)
+
     def _as_taken(self, found: Any) -> Any:
-        if self.codes:
+        if self.indices:
             return found
         signs = self.classes is not None and self.classes.tolist() == [-1, 1]
         return (2 * found - 1 if signs else found).astype(self.dtype)
 
     def _values(self, y: Any, name: str) -> Any:
-        found = as_targets(y, task=self.task, caller="fit", name=name)
+        task: Task | None = "classification" if self.indices else None
+        found = as_targets(y, task=task, caller="fit", name=name)
         return found.astype(self.dtype, copy=False)
 
 

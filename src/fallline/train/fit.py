@@ -71,7 +71,7 @@ def fit(
     before the step, when the loss becomes nan or infinite, and ValueError or TypeError for data
     that do not fit.
 
-    >>> from fallline import nn
+    >>> from fallline import nn, optim
     >>> net, sgd = nn.mlp([1, 1], seed=0), optim.sgd(lr=0.2)
     >>> X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> settings = {"loss": "squared_error", "optimizer": sgd, "epochs": 30, "progress": False}
@@ -86,7 +86,7 @@ def fit(
     arguments.check_batch(batch_size, len(X), drop_last)
     shape = arguments.output_shape(net, X)
     meaning = arguments.as_link(link, function, net, given, shape)
-    targets = arguments.Targets(meaning, shape, net, given)
+    targets = arguments.Targets(meaning, shape, net)
     y = targets.training(given)
     arguments.check_targets(function, shape, net.dtype, y, "training")
     held = None
