@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from fallline.compile import store
-from fallline.compile.library import blas, gemm
-from fallline.compile.walker import Program, Walk
+from fallline.compiler import store
+from fallline.compiler.library import blas, gemm
+from fallline.compiler.walker import Program, Walk
 
 SHAPES = [
     ("NN", 128, 1000, 784), ("NN", 128, 1000, 1000), ("NN", 128, 10, 1000),
@@ -29,9 +29,9 @@ SHAPES = [
 PEAK = """# name: peak
 import numpy as np
 from numba.core import types
-from fallline.compile.library.machine import operation
-from fallline.compile.library.value import Value
-from fallline.compile.library.vector import Unit, Variable, loop
+from fallline.compiler.library.machine import operation
+from fallline.compiler.library.value import Value
+from fallline.compiler.library.vector import Unit, Variable, loop
 
 SUMS = {sums}  # as many as do not wait for each other
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.compile import test_donation, test_gemm, test_programs
-from tests.compile.conftest import poison, split
-from tests.compile.programs import Program, draw
+from tests.compiler import test_donation, test_gemm, test_programs
+from tests.compiler.conftest import poison, split
+from tests.compiler.programs import Program, draw
 
 import fallline as fl
 from fallline.core import tree

@@ -1,39 +1,69 @@
 """Fallline: train neural networks by gradients, and compare and see the optimizers that do it.
 
 fl.grad(f)(w)         derivatives of NumPy functions; also vjp, jvp, jacobian, hessian, hvp
-fl.trace(f, w)        the graph of an expression
+fl.trace(f, w)        the graph of an expression; print it
 fl.compile(f)(w)      fused kernels for it
-fl.fit(net, (X, y))   training; fl.nn, fl.optim, fl.data
+fl.fit(net, (X, y))   training; see fl.nn, fl.optim, fl.data
 fl.compare("digits")  a fair comparison of optimizers
+
+What a program does not use is not imported.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from fallline import data, nn, ops, optim, schedule, train
-from fallline.compile.function import compile
-from fallline.compile.threads import get_threads, set_threads
-from fallline.core.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from fallline.core.graph import Graph, trace
-from fallline.core.spec import Spec
 from fallline.core.version import __version__
-from fallline.ops import random
-from fallline.train.errors import DivergedError
-from fallline.train.fit import fit
-from fallline.train.history import History
 
 if TYPE_CHECKING:
-    from fallline import lab, testing
+    from fallline import data, lab, nn, ops, optim, schedule, testing, train
+    from fallline.compiler.function import compile
+    from fallline.compiler.threads import get_threads, set_threads
+    from fallline.core.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+    from fallline.core.graph import Graph, trace
+    from fallline.core.spec import Spec
     from fallline.lab import compare
     from fallline.nn.files import load, save
     from fallline.nn.inspection import inspect
+    from fallline.ops import random
+    from fallline.ops.loss import loss
+    from fallline.train.errors import DivergedError
+    from fallline.train.fit import fit
+    from fallline.train.history import History
+
+_WHERE = {
+    "fallline": ("data", "lab", "nn", "ops", "optim", "schedule", "testing", "train"),
+    "fallline.compiler.function": ("compile",),
+    "fallline.compiler.threads": ("get_threads", "set_threads"),
+    "fallline.core.autodiff": (
+        "grad",
+        "hessian",
+        "hvp",
+        "jacobian",
+        "jvp",
+        "value_and_grad",
+        "vjp",
+    ),
+    "fallline.core.graph": ("Graph", "trace"),
+    "fallline.core.spec": ("Spec",),
+    "fallline.lab": ("compare",),
+    "fallline.nn.files": ("load", "save"),
+    "fallline.nn.inspection": ("inspect",),
+    "fallline.ops": ("random",),
+    "fallline.ops.loss": ("loss",),
+    "fallline.train.errors": ("DivergedError",),
+    "fallline.train.fit": ("fit",),
+    "fallline.train.history": ("History",),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "DivergedError",
     "Graph",
     "History",
     "Spec",
+    "__version__",
     "compare",
     "compile",
     "data",
@@ -47,6 +77,7 @@ __all__ = [
     "jvp",
     "lab",
     "load",
+    "loss",
     "nn",
     "ops",
     "optim",
@@ -59,23 +90,19 @@ __all__ = [
     "train",
     "value_and_grad",
     "vjp",
-    "__version__",
 ]
-
-_LATER = {
-    "compare": "fallline.lab",
-    "inspect": "fallline.nn.inspection",
-    "load": "fallline.nn.files",
-    "save": "fallline.nn.files",
-}
 
 
 def __getattr__(name: str) -> Any:
-    """What only some programs need is imported when it is asked for."""
-    import importlib
-
-    if name in ("lab", "testing"):
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'fallline' has no attribute {name!r}")
+    importlib.import_module("fallline.ops")  # what NumPy's functions mean on tracers
+    if module == "fallline":
         return importlib.import_module(f"fallline.{name}")
-    if name in _LATER:
-        return getattr(importlib.import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'fallline' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

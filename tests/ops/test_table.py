@@ -20,7 +20,7 @@ from fallline.core.trace import FUNCTIONS, METHODS, UFUNCS
 from fallline.testing import check_gradients
 
 try:
-    from fallline.compile.function import compile
+    from fallline.compiler.function import compile
 except ImportError:  # the floor below stands without it
     compile = None
 

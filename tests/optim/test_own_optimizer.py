@@ -33,6 +33,7 @@ class Averaged(optim.Optimizer):
     """Gradient descent whose running average is evaluated."""
 
     name = "averaged"
+
     @property
     def flat(self):
         return True

@@ -9,7 +9,7 @@ import pytest
 
 import fallline as fl
 from fallline import nn, optim, schedule, train
-from fallline.compile import store
+from fallline.compiler import store
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((100, 6)).astype(np.float32)

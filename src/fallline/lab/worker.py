@@ -195,7 +195,7 @@ def _where_and_what(error: Exception) -> str:
 
 def _one_thread() -> None:
     try:
-        from fallline.compile.threads import set_threads
+        from fallline.compiler.threads import set_threads
     except ImportError:
         return
     set_threads(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fallline.compile.function import Compiled, compile
+from fallline.compiler.function import Compiled, compile
 from fallline.core import tree
 from fallline.ops.link import LINKS, Link
 

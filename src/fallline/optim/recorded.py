@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fallline.ops  # noqa: F401  (the operations that formulas are made of)
-from fallline.compile.prologue import Prologue, weak_frontier
+from fallline.compiler.prologue import Prologue, weak_frontier
 from fallline.core.graph import Graph, Node
 from fallline.core.trace import Tracer
 

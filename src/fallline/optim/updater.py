@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fallline.compile.plan import Plan
+from fallline.compiler.plan import Plan
 from fallline.core import tree
 from fallline.core.spec import array_spec
 from fallline.optim.update import Update

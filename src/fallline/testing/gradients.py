@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compile.function import compile
+from fallline.compiler.function import compile
 from fallline.core import tree
 from fallline.core.autodiff import jvp, vjp
 from fallline.core.errors import TracingError

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compile.function import compile
+from fallline.compiler.function import compile
 from fallline.core import tree
 from fallline.optim.rule import Rule
 from fallline.optim.update import Update

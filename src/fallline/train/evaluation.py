@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compile.plan import Plan
+from fallline.compiler.plan import Plan
 from fallline.core.graph import Graph, Record
 from fallline.core.spec import Spec
 from fallline.ops.link import LINKS

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compile.plan import Plan
+from fallline.compiler.plan import Plan
 from fallline.core import tree
 from fallline.core.autodiff import value_and_grad
 from fallline.core.graph import Graph, Node, Record, no_hidden_randomness

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fallline.compile.plan import Plan
-from fallline.compile.texts import NOT_FINITE
+from fallline.compiler.plan import Plan
+from fallline.compiler.texts import NOT_FINITE
 from fallline.core import tree
 from fallline.core.graph import Graph
 from fallline.core.spec import spec_of

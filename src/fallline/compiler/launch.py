@@ -1,0 +1,90 @@
+"""A launch: one kernel over a number of jobs, its arguments still places, not addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fallline.compiler.layout import Layout, Layouts, row_major
+
+if TYPE_CHECKING:
+    from fallline.compiler.kernel import Scalar
+    from fallline.core.graph import Node
+
+JOB_ELEMENTS = 1 << 15  # about so many elements of a loop are worth a job of their own
+MOST_JOBS = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address in a launch's arguments: so many bytes into the buffer of `key`.
+
+    A key is a node, a scalar (id, type) or "status".
+    """
+
+    key: Any
+    offset: int = 0
+
+
+Row = list[int | Place]
+
+
+@dataclass
+class Launch:
+    """Each row is the arguments of one job, numbers and places; all rows name the same buffers."""
+
+    text: str
+    rows: list[Row]
+    title: str
+    flops: int = 0
+    nbytes: int = 0
+    calls_blas: bool = False
+
+
+@dataclass
+class Lowering:
+    """What the lowering of an operation may ask for: layouts, and scalars that kernels load."""
+
+    layouts: Layouts
+    scalars: dict[Any, tuple[Node, np.dtype[Any]]] = field(default_factory=dict)
+
+    def layout(self, node: Node) -> Layout:
+        """Where a value lies that is read."""
+        return self.layouts[node]
+
+    def at(self, layout: Layout, moved: int = 0) -> Place:
+        """The place of the first element of a layout, moved by so many elements."""
+        return Place(layout.root, (layout.offset + moved) * layout.root.spec.dtype.itemsize)
+
+    def scalar(self, scalar: Scalar) -> Place:
+        """The place of a number that a kernel loads."""
+        if scalar.layout is not None:
+            return self.at(scalar.layout)
+        key = id(scalar.node), scalar.dtype.str
+        self.scalars[key] = scalar.node, scalar.dtype
+        return Place(key)
+
+
+def own(node: Node) -> Layout:
+    """Where a value lies in a buffer of its own."""
+    return Layout(node, node.spec.shape, row_major(node.spec.shape))
+
+
+def job_count(elements: int) -> int:
+    """How many jobs so many elements are worth; never does that depend on the number of threads."""
+    return max(1, min(MOST_JOBS, elements // JOB_ELEMENTS))
+
+
+def ranges(n: int, pieces: int, grain: int = 1) -> list[tuple[int, int]]:
+    """About `pieces` ranges (start, length) of equal length that cover n.
+
+    Each but the last is a multiple of `grain` long.
+
+    >>> ranges(10, 3, grain=2)
+    [(0, 4), (4, 4), (8, 2)]
+    """
+    size = max(1, -(-n // pieces))
+    size = -(-size // grain) * grain
+    return [(start, min(size, n - start)) for start in range(0, n, size)] or [(0, 0)]

@@ -1,0 +1,114 @@
+"""exp and its relatives, branch-free.
+
+    x = n log 2 + r,  n an integer, |r| <= log(2) / 2;        e^x = 2^n (1 + r + r^2 Q(r))
+
+n log 2 is subtracted in two words, with fused multiply-adds (Cody and Waite 1980, Software manual
+for the elementary functions, chapter 6). Errors in ulp, measured over the whole range:
+
+                float32   float64
+    exp           0.9       0.9
+    exp2          0.9       1.0
+    expm1         1.4       1.9
+    tanh          2.5       2.6
+    sigmoid       2.5       2.4
+    erf           1.6       libm
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fallline.compiler.library.real import Real, horner, power_of_two, real
+from fallline.compiler.library.value import Value, absolute, copysign, fma, library, where
+
+# -log(erfc(x)) = x (G0 + x G(x)),  0 <= x <= 3.95
+_ERF_FIRST = (1.128379225730896, -5.863538342219759e-08)  # 2 / sqrt(pi)
+_ERF = (
+    *(1.1534100394783309e-06, -2.0941162802046165e-05, 0.00016572904132772237),
+    *(-0.0007367539801634848, 0.0017942928243428469, -0.0002492816129233688),
+    *(-0.019119272008538246, 0.10277161002159119, 0.6366198062896729),
+)
+
+
+def exp(x: Value) -> Value:
+    """e^x."""
+    kind = real(x)
+    n, r = _split(_clamp(x, *kind.exp_range), kind)
+    return _scale(fma(fma(horner(kind.exp, r), r, 1), r, 1), n)
+
+
+def exp2(x: Value) -> Value:
+    """2^x = 2^n e^(r log 2), n the integer nearest to x."""
+    kind = real(x)
+    x = _clamp(x, *(1.5 * bound for bound in kind.exp_range))
+    shifted = x + kind.magic
+    r = (x - (shifted - kind.magic)) * kind.log2[0]
+    return _scale(fma(fma(horner(kind.exp, r), r, 1), r, 1), _integer(shifted, kind))
+
+
+def expm1(x: Value) -> Value:
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1)."""
+    kind = real(x)
+    n, r = _split(_clamp(x, kind.expm1_low, kind.exp_range[1]), kind)
+    small = _expm1_reduced(r, kind)
+    half = power_of_two(n - 1, kind)  # 2^n itself would overflow where the result does not
+    return copysign(where(n == 0, small, fma(small, half, half - 0.5) * 2), x)
+
+
+def expm1_negative(x: Value) -> Value:
+    """expm1 for x <= 0: nothing overflows."""
+    kind = real(x)
+    n, r = _split(where(x < kind.expm1_low, kind.expm1_low, x), kind)
+    power = power_of_two(n, kind)
+    return fma(_expm1_reduced(r, kind), power, power - 1)
+
+
+def tanh(x: Value) -> Value:
+    """tanh |x| = -m / (2 + m),  m = e^(-2 |x|) - 1."""
+    m = expm1_negative(absolute(x) * -2)
+    return copysign(m / (m + 2), x)
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + e^-x), of e^-|x|, which cannot overflow."""
+    e = exp(-absolute(x))
+    return where(x < 0, e, 1) / (e + 1)
+
+
+def erf(x: Value) -> Value:
+    """erf |x| = 1 - e^-g(|x|),  g = -log erfc, which is smooth and nearly a parabola."""
+    if x.dtype != np.float32:
+        return library("erf", x)
+    a = absolute(x)
+    a = where(a > 3.95, 3.95, a)  # erf is 1 from 3.92 on
+    g = fma(a, _ERF_FIRST[0], a * fma(horner(_ERF, a), a, _ERF_FIRST[1]))
+    return copysign(expm1_negative(-g), x)
+
+
+def _clamp(x: Value, low: float, high: float) -> Value:
+    """x in [low, high]; NaN stays."""
+    x = where(x < low, low, x)
+    return where(x > high, high, x)
+
+
+def _split(x: Value, kind: Real) -> tuple[Value, Value]:
+    """n and r of x = n log 2 + r. An addition rounds: NaN is never converted to an integer."""
+    shifted = fma(x, kind.log2_e[0], kind.magic)
+    n = shifted - kind.magic
+    r = fma(n, -kind.log2[1], fma(n, -kind.log2[0], x))
+    return _integer(shifted, kind), r
+
+
+def _integer(shifted: Value, kind: Real) -> Value:
+    return shifted.view(kind.integer) - kind.magic_bits
+
+
+def _expm1_reduced(r: Value, kind: Real) -> Value:
+    return fma(horner(kind.exp, r), r * r, r)
+
+
+def _scale(p: Value, n: Value) -> Value:
+    """p 2^n in two steps, of which only the second can round: subnormal numbers are right."""
+    kind = real(p)
+    first = n >> 1
+    return p * power_of_two(first, kind) * power_of_two(n - first, kind)

@@ -1,0 +1,168 @@
+"""Matrix products: which kernel computes one, and its text.
+
+    serves(dtype, form, m, n, k)         "vector", "blas" or "loops"
+    gemm_text(dtype, trans_a, trans_b)   the kernel of explicit vectors
+    call(dtype, form, m, n, k)           the text of the kernel that serves, and how to call it
+    grid(m, n, k)                        the jobs that a product is split into
+
+C (m, n) = op(A) (m, k) op(B) (k, n), plus C where accumulate is 1; all row-major, lda, ldb, ldc the
+elements from one row to the next; the form is N or T for A, then for B, T where op transposes.
+C is not read where accumulate is 0, so it may hold anything; k = 0 gives zeros. NaN and inf go
+where they go in NumPy.
+
+In the vector kernels an element of C is summed up over k from first to last by one fma each, so
+products may be split by rows and columns of C without changing a bit.
+
+FALLLINE_GEMM=vector, blas or loops asks for one of them wherever it can compute the product.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fallline.compiler.library import blas
+
+VERSION = 1  # of BLOCKINGS and `serves`: another may give other bits
+SERVICES = ("vector", "blas", "loops")
+FORMS = ("NN", "NT", "TN", "TT")
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Blocking(NamedTuple):
+    """How an instruction set is used, and for which products.
+
+    Tiles are `rows` x `vectors` registers of `register` bytes. They leave room for a row of B and
+    an element of A among the registers: of which AVX-512 has 32, AVX2 16. `depth` rows of B are
+    gone through at a time, `packed` if it is transposed. Products of `limit` multiply-adds and
+    more are left to BLAS.
+    """
+
+    register: int
+    rows: int
+    vectors: int
+    depth: int
+    packed: int
+    limit: float
+
+
+# Measured beside OpenBLAS (benchmarks/kernels.py). It has no kernels of its own for the newest
+# processors with AVX-512; with AVX2 it is faster by a fifth on large products, slower on small.
+BLOCKINGS = {
+    "avx512": Blocking(64, 8, 3, 512, 256, math.inf),
+    "avx2": Blocking(32, 6, 2, 512, 512, 1 << 18),
+}
+
+
+@functools.cache
+def instruction_set() -> str:
+    """The host's, among those with a blocking; else ""."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f") and features.get("avx512vl"):
+        return "avx512"
+    return "avx2" if features.get("avx2") and features.get("fma") else ""
+
+
+def available() -> bool:
+    """Whether this host has a vector unit that the kernels are written for."""
+    return bool(instruction_set())
+
+
+def serves(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> str:
+    """Which kernel computes C (m, n) from a sum over k: "vector", "blas" or "loops"."""
+    able = []
+    if available() and np.dtype(dtype) in _DTYPES:
+        able.append("vector")
+    if blas.gemm_function(dtype):
+        able.append("blas")
+    if len(able) == 2 and m * n * k >= BLOCKINGS[instruction_set()].limit:
+        able.reverse()
+    able.append("loops")
+    return forced() if forced() in able else able[0]
+
+
+@functools.cache
+def forced() -> str:
+    """What FALLLINE_GEMM asks for, or ""."""
+    service = os.environ.get("FALLLINE_GEMM", "")
+    if service not in ("", *SERVICES):
+        raise ValueError(f"FALLLINE_GEMM must be one of {', '.join(SERVICES)}; got {service!r}.")
+    return service
+
+
+def gemm_text(
+    dtype: DTypeLike, trans_a: bool, trans_b: bool, blocking: Blocking | None = None
+) -> str:
+    """The text of the vector kernel of a form; its parameters are those after `trans_b` in BLAS's.
+
+    kernel(m, n, k, a, lda, b, ldb, c, ldc, accumulate)
+    """
+    dtype = np.dtype(dtype)
+    form = "NT"[trans_a] + "NT"[trans_b]
+    register, rows, vectors, depth, packed, _ = blocking or BLOCKINGS[instruction_set()]
+    numbers = (register // dtype.itemsize, rows, vectors, packed if trans_b else depth)
+    text = _source("gemm_vector.py")
+    for old, new in {
+        "gemm_vector_float32": f"gemm_vector_{form}_{dtype.name}",
+        "float32": dtype.name,
+        "= 16, 8, 3, 256": f"= {', '.join(map(str, numbers))}",
+        "TRANS_B = 0, 0": f"TRANS_B = {int(trans_a)}, {int(trans_b)}",
+    }.items():
+        text = text.replace(old, new)
+    return text
+
+
+class Call(NamedTuple):
+    """A kernel's text, and the arguments that come before m, n, k, a, lda, ..."""
+
+    text: str
+    first: tuple[int, ...]
+    calls_blas: bool
+
+
+def call(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> Call:
+    """The kernel that serves a product, or any part of it."""
+    service = serves(dtype, form, m, n, k)
+    trans = tuple(int(letter == "T") for letter in form)
+    if service == "vector":
+        return Call(gemm_text(dtype, bool(trans[0]), bool(trans[1])), (), False)
+    if service == "blas":
+        return Call(blas.gemm_text(dtype), (blas.gemm_function(dtype), *trans), True)
+    text = _source("gemm_loops.py").replace("float32", np.dtype(dtype).name)
+    return Call(text, (0, *trans), False)
+
+
+@functools.cache
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
+
+
+# Splitting a product ------------------------------------------------------------------------------
+
+GRAIN = 64  # rows, or columns, of a job: a multiple of every tile's
+LEAST, USUAL, MOST = 1 << 20, 16, 64  # floating-point operations of a job; number of jobs
+LARGE = 1 << 24  # where more than the usual number of jobs is worth it
+
+
+def grid(m: int, n: int, k: int) -> list[tuple[int, int, int, int]]:
+    """The jobs of a product: (first row, rows, first column, columns) of C.
+
+    A function of the shape alone, so that no thread count changes anything; with enough jobs for
+    several threads to be done at about the same time.
+
+    >>> grid(128, 250, 1000)
+    [(0, 128, 0, 64), (0, 128, 64, 64), (0, 128, 128, 64), (0, 128, 192, 58)]
+    """
+    flops = 2 * m * n * k
+    pieces = max(1, min(flops // LEAST, USUAL), min(flops // LARGE, MOST))
+    long = max(m, n)
+    size = -(-long // (pieces * GRAIN)) * GRAIN if pieces > 1 else long
+    parts = [(i, min(size, long - i)) for i in range(0, long, size or 1)]
+    return [(0, m, *part) if n >= m else (*part, 0, n) for part in parts]

@@ -1,0 +1,189 @@
+"""A plan is data, and one precompiled function walks it.
+
+A program is a list of phases. A phase is a number of jobs that may run at the same time, and the
+kernels that each job calls, one after the other, with arguments from a table that has a row per
+job. Phases follow one another; after the last a step is done, and every base pointer moves on by
+its advance. Which thread does a job is found out while walking, what the job does is not: results
+are the same bits on any number of threads.
+
+    program = Program()
+    program.phase(2).call(store.load(text), [[8, 1, 0], [8, 1, 32]])
+    walk = Walk(program.array(), n_bases=2)
+    walk.bases[1] = array.ctypes.data
+    walk.run(steps=100)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fallline.compiler import store, threads
+from fallline.compiler.library import blas
+from fallline.compiler.threads import TEAM
+
+Words = NDArray[np.int64]
+
+# The control block is the first base of every program. A kernel that writes a number other than 0
+# into its word STATUS stops the walk, when all jobs of the phase are done.
+STATUS, STEPS_DONE, CONTROL_WORDS = 0, 1, 64
+MAX_JOBS = (1 << 24) - 2
+
+WALK = Path(__file__).with_name("library").joinpath("walk.py").read_text()
+
+
+class Phase:
+    """Jobs 0 .. n_jobs - 1, and what each of them calls."""
+
+    def __init__(self, n_jobs: int) -> None:
+        if not 0 <= n_jobs <= MAX_JOBS:
+            raise ValueError(f"Phase: n_jobs must be in [0, {MAX_JOBS}]; got {n_jobs}.")
+        self.n_jobs = n_jobs
+        self.calls: list[tuple[int, Words]] = []
+
+    def call(self, address: int, table: ArrayLike) -> Phase:
+        """Job j calls the kernel at `address` with arguments table[j]; a single row serves all."""
+        table = np.asarray(table, np.int64)
+        self.calls.append((address, np.broadcast_to(table, (self.n_jobs, table.shape[-1]))))
+        return self
+
+
+class Program:
+    """Builds the int64 array that is walked.
+
+    [n_phases, place of each phase ..., phases ..., tables ...]
+    a phase is [n_jobs, n_calls, (address, n_args, place of its table) for each call ...]
+    a table is [n_jobs][n_args]; places are indices into the array
+    """
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+
+    def phase(self, n_jobs: int) -> Phase:
+        """Append a phase; its jobs begin when all jobs of the phase before are done."""
+        self.phases.append(Phase(n_jobs))
+        return self.phases[-1]
+
+    def array(self) -> Words:
+        """The program as it is now. Phases without jobs are left out."""
+        phases = [p for p in self.phases if p.n_jobs]
+        sizes = [2 + 3 * len(p.calls) for p in phases]
+        places = 1 + len(phases) + np.cumsum([0, *sizes])
+        words = [len(phases), *places[:-1]]
+        tables: list[Words] = []
+        place = int(places[-1])
+        for phase in phases:
+            words += [phase.n_jobs, len(phase.calls)]
+            for address, table in phase.calls:
+                words += [address, table.shape[1], place]
+                tables.append(table.ravel())
+                place += table.size
+        return np.concatenate([np.array(words, np.int64), *tables])
+
+
+class Walk:
+    """A program with the memory that it works on. One run at a time; several walks may run at once.
+
+    bases    (n_bases,) addresses; bases[0], the control block, is set here, the rest by the caller
+    advance  (n_bases,) bytes by which each base moves on after a step; every run begins at `bases`
+
+    Whoever owns the memory at `bases` keeps it alive during a run. `calls_blas` says that a kernel
+    calls BLAS, which is then kept to one thread during a run.
+    """
+
+    def __init__(self, program: Words, n_bases: int, calls_blas: bool = False) -> None:
+        self.program = np.ascontiguousarray(program, np.int64)
+        self.control = _aligned(CONTROL_WORDS)
+        self.bases = np.zeros(n_bases, np.int64)
+        self.bases[0] = self.control.ctypes.data
+        self.advance = np.zeros(n_bases, np.int64)
+        self.calls_blas = calls_blas
+        self._parts = [_Part(self)]
+
+    def run(self, steps: int = 1, n_threads: int | None = None) -> int:
+        """Walk so many steps; returns the status: 0 unless a kernel has stopped the walk."""
+        n_threads = threads.get_threads() if n_threads is None else n_threads
+        if self.calls_blas:
+            blas.hold_one_thread()
+        try:
+            if n_threads == 1:
+                self._run_alone(steps)
+            else:
+                self._run_together(steps, n_threads)
+        finally:
+            if self.calls_blas:
+                blas.release_threads()
+        return self.control.item(STATUS)
+
+    def _run_alone(self, steps: int) -> None:
+        leader = self._parts[0]
+        leader.args[MODE], leader.args[STEPS] = ALONE, steps
+        leader()
+
+    def _run_together(self, steps: int, n_threads: int) -> None:
+        while len(self._parts) < n_threads:
+            self._parts.append(_Part(self))
+        leader, *others = self._parts
+        function, bases, args = leader.function, leader.bases, leader.args
+        args[MODE], args[STEPS] = BEGIN, steps
+        try:
+            helpers = threads.borrow(self, n_threads - 1)
+            function(bases, args)
+            for helper, part in zip(helpers, others):
+                helper.post(part)
+        finally:
+            # A run that has begun is brought to its end before anyone goes on, also after Ctrl-C.
+            # Python notices that at the end of a call in C and at the start of one in Python: so
+            # this calls C, and gives the helpers back without a call.
+            args[MODE] = JOIN
+            try:
+                function(bases, args)
+            finally:
+                if TEAM in threads.lent and threads.lent[TEAM] is self:
+                    del threads.lent[TEAM]
+
+    @property
+    def steps_done(self) -> int:
+        """The steps that the last run completed; the one in which it was stopped is not counted."""
+        return self.control.item(STEPS_DONE)
+
+
+MODE, STEPS = 0, 1  # among the arguments of the kernel `walk`
+ALONE, BEGIN, JOIN = 0, 1, 2
+
+
+class _Part:
+    """One thread's share of a walk: a call of the kernel `walk`.
+
+    A helper that is late may call it when the walk is gone, so it holds what it touches.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        row = _aligned(len(walk.bases))
+        self._arrays = walk.control, walk.program, walk.bases, walk.advance, row
+        control, *pointers = (array.ctypes.data for array in self._arrays)
+        self.args = (ctypes.c_int64 * 12)(
+            JOIN, 0, control, len(walk.bases), *(0, 0), *(1, 0), *(2, 0), *(3, 0)
+        )
+        self.bases = (ctypes.c_void_p * 4)(*pointers)
+        self.function = _function()
+
+    def __call__(self) -> None:
+        self.function(self.bases, self.args)
+
+
+@functools.cache
+def _function() -> Callable[..., None]:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(store.load(WALK))
+
+
+def _aligned(n: int, alignment: int = 128) -> Words:
+    """n zeros on cache lines of their own, so that no other thread's writing disturbs them."""
+    words = np.zeros(-(-8 * n // alignment) * alignment // 8 + alignment // 8, np.int64)
+    start = -words.ctypes.data % alignment // 8
+    return words[start : start + n]

@@ -1,0 +1,184 @@
+"""How many threads, and who gets the helpers."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing.process
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fallline.compiler import threads
+
+
+@pytest.fixture(autouse=True)
+def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+    monkeypatch.delenv("FALLLINE_NUM_THREADS", raising=False)
+
+
+@pytest.fixture
+def team() -> Iterator[None]:
+    yield
+    threads.lent.clear()
+
+
+def test_set_and_get() -> None:
+    threads.set_threads(3)
+    assert threads.get_threads() == 3
+    threads.set_threads(np.int64(2))
+    assert threads.get_threads() == 2
+    threads.set_threads(None)
+    assert threads.get_threads() >= 1
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "2"])
+def test_set_refuses(n: object) -> None:
+    with pytest.raises(
+        ValueError, match="set_threads: n must be a whole number >= 1, or None; got"
+    ):
+        threads.set_threads(n)  # type: ignore[arg-type]
+
+
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALLLINE_NUM_THREADS", "7")
+    assert threads.get_threads() == 7
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "many", "1.5"])
+def test_the_environment_is_checked(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FALLLINE_NUM_THREADS", value)
+    with pytest.raises(ValueError, match="FALLLINE_NUM_THREADS must be a whole number >= 1; got"):
+        threads.get_threads()
+
+
+def test_affinity_and_quota_bound_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    for quota, expected in ((math.inf, 6), (2.9, 2), (0.5, 1), (64.0, 6)):
+        monkeypatch.setattr(threads, "_cgroup_quota", lambda quota=quota: quota)
+        monkeypatch.setattr(threads, "_chosen", None)
+        assert threads.get_threads() == expected
+
+
+@pytest.mark.parametrize(
+    "membership, files, expected",
+    [
+        ("0::/\n", {}, math.inf),
+        ("0::/\n", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/\n", {"cpu.max": "250000 100000"}, 2.5),
+        ("0::/a/b\n", {"cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3.0),
+        ("0::/a/b\n", {"a/b/cpu.max": "800000 100000", "a/cpu.max": "400000 100000"}, 4.0),
+        ("0::/a\n", {"a/cpu.max": "nonsense"}, math.inf),
+        (
+            "3:cpu,cpuacct:/docker\n1:memory:/docker\n",
+            {"cpu/docker/cpu.cfs_quota_us": "150000", "cpu/docker/cpu.cfs_period_us": "100000"},
+            1.5,
+        ),
+        (
+            "3:cpu:/\n0::/\n",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            math.inf,
+        ),
+    ],
+)
+def test_quota_of_cgroups(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: float
+) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text(membership)
+    for name, text in files.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(text)
+    assert threads._cgroup_quota(tmp_path / "fs", own) == expected
+
+
+def test_no_cgroups(tmp_path: Path) -> None:
+    assert threads._cgroup_quota(tmp_path / "fs", tmp_path / "missing") == math.inf
+
+
+def test_one_thread_in_a_worker_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = SimpleNamespace(name="LokyProcess-1")
+    monkeypatch.setattr(multiprocessing.process, "current_process", lambda: worker)
+    assert threads.get_threads() == 1
+
+
+WORKERS = {
+    "multiprocessing": "multiprocessing.get_context('spawn').Pool(1).map(count, [0])[0]",
+    "concurrent.futures": "ProcessPoolExecutor(1, get_context('spawn')).submit(count).result()",
+    "joblib": "joblib.Parallel(n_jobs=2)([joblib.delayed(count)()])[0]",
+}
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_real_worker_processes(tmp_path: Path, kind: str) -> None:
+    script = f"""
+import multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from fallline.compiler import threads
+
+def count(_=None):
+    return threads.get_threads()
+
+if __name__ == "__main__":
+    import joblib
+    os.sched_getaffinity = lambda pid: range(8)
+    threads._cgroup_quota = lambda: 8.0
+    print(threads.get_threads(), {WORKERS[kind]})
+"""
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    command = [sys.executable, str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(threads.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout.split() == ["8", "1"], done.stderr
+
+
+def test_one_borrower_at_a_time(team: None) -> None:
+    first, second = object(), object()
+    assert len(threads.borrow(first, 2)) == 2
+    assert len(threads.borrow(second, 2)) == 0
+    del threads.lent[threads.TEAM]
+    assert len(threads.borrow(second, 3)) == 3
+
+
+def test_a_system_without_more_threads(team: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "Helper", refuse)
+    monkeypatch.setattr(threads, "_helpers", [])
+    assert threads.borrow(object(), 3) == []
+
+
+def test_helpers_do_what_they_are_posted(team: None) -> None:
+    (helper,) = threads.borrow(object(), 1)
+    for _ in range(100):
+        done = threading.Event()
+        helper.post(done.set)
+        assert done.wait(60)
+
+
+def test_a_busy_helper_does_the_last_job_it_was_posted(team: None) -> None:
+    (helper,) = threads.borrow(object(), 1)
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    missed: list[int] = []
+
+    def wait() -> None:
+        begun.set()
+        go_on.wait(60)
+
+    helper.post(wait)
+    assert begun.wait(60)
+    helper.post(lambda: missed.append(1))
+    helper.post(done.set)
+    go_on.set()
+    assert done.wait(60)
+    assert not missed
