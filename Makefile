@@ -36,6 +36,7 @@ format: $(VENV)/dev.done ## rewrite the sources as ruff formats them
 
 bench: $(VENV)/bench.done ## speed, beside jax, torch and scikit-learn
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.kernels --markdown
 
 clean: ## remove .venv and caches; results in out/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,10 +10,7 @@ from pathlib import Path
 from . import machine, report
 from .check import check
 from .harness import Workload, run
-from .problem import PROBLEMS
 from .workloads import WORKLOADS, select
-
-HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -23,15 +20,16 @@ def main() -> None:
         print("\n".join(f"{w.name:22s} {w.title}" for w in workloads))
         return
     if options.check:
-        verdicts = [check(w) for w in workloads if w.name in PROBLEMS]
+        verdicts = [check(w) for w in workloads]
         raise SystemExit(not all(verdicts))
     results = measure(workloads, options.quiet_wait)
+    if options.keep and options.json.exists():
+        results = merged(json.loads(options.json.read_text()), results)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results) + "\n")
     print(f"written: {options.json}")
     if options.markdown:
-        options.markdown.write_text(report.markdown(results))
-        print(f"written: {options.markdown}")
+        report.write(options.markdown, options.json)
 
 
 def arguments() -> argparse.Namespace:
@@ -51,12 +49,17 @@ def arguments() -> argparse.Namespace:
         "--quiet-wait", type=float, default=60.0, metavar="S",
         help="seconds that a repeat may wait for a quiet machine (60)",
     )  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="compare first losses; time nothing")
-    parser.add_argument("--list", action="store_true", help="list the workloads")
-    parser.add_argument("--json", type=Path, default=HERE / "results" / "results.json")
     parser.add_argument(
-        "--markdown", type=Path, nargs="?", const=HERE / "RESULTS.md", metavar="FILE",
-        help="also write RESULTS.md, or FILE",
+        "--check", action="store_true", help="compare what is computed; time nothing"
+    )
+    parser.add_argument("--list", action="store_true", help="list the workloads")
+    parser.add_argument("--json", type=Path, default=report.WORKLOADS)
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the stored results of workloads not measured now"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, nargs="?", const=report.RESULTS, metavar="FILE",
+        help="also write RESULTS.md, or FILE, with the stored tables of the kernels",
     )  # fmt: skip
     return parser.parse_args()
 
@@ -81,11 +84,20 @@ def measure(workloads: list[Workload], quiet_wait: float) -> dict:
     """Run the workloads, printing each table as soon as it is there."""
     results = {"machine": machine.describe(), "workloads": []}
     print(json.dumps(results["machine"], indent=1))
+    before = machine.two_threads()
     for workload in workloads:
         outcome = report.record(run(workload, quiet_wait))
         print(f"\n{report.plain(outcome)}", flush=True)
         results["workloads"].append(outcome)
+    results["machine"]["two_threads"] = [before, machine.two_threads()]
     return results
+
+
+def merged(stored: dict, new: dict) -> dict:
+    """What was measured now, and what was stored of the other workloads."""
+    found = {w["name"]: w for w in stored["workloads"] + new["workloads"]}
+    names = [w.name for w in WORKLOADS if w.name in found]
+    return new | {"workloads": [found[name] for name in names]}
 
 
 if __name__ == "__main__":

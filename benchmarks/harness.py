@@ -20,23 +20,33 @@ from time import monotonic
 from .quiet import wait_quiet
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = "fallline"
+OURS, BEST = "fallline", "the best peer"
 STATISTICS = ("min", "q1", "median")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One row of a workload: a worker module, its arguments, the row of ours it is set against."""
+    """One row of a workload: a worker module and its arguments.
+
+    against  the row of ours that promises compare it with
+    threads  if not the workload's
+    checked  whether it computes what the workload's oracle does
+    """
 
     name: str
     module: str
     args: tuple[str, ...] = ()
     against: str = OURS
+    threads: int | None = None
+    checked: bool = True
 
 
 @dataclass(frozen=True)
 class Bound:
-    """At most `at_most` times `peer`'s time is promised, or so many seconds if there is no peer."""
+    """At most `at_most` times `peer`'s time is promised, or so many seconds if there is no peer.
+
+    `peer` may be BEST: whichever is fastest in a repeat, rows of ours aside.
+    """
 
     at_most: float
     peer: str | None = None
@@ -45,7 +55,12 @@ class Bound:
 
 @dataclass(frozen=True)
 class Workload:
-    """Peers that do the same work, how much of it is one turn, and what is promised."""
+    """Peers that do the same work, how much of it is one turn, and what is promised.
+
+    ours   the rows of ours whose ratio to every peer is shown
+    rate   how much of what a sample is: (bytes / 1e9, "GB/s"), shown per second of the median
+    limit  what bounds it, said where a promise is missed;  note  what a reader must know
+    """
 
     name: str
     title: str
@@ -55,7 +70,10 @@ class Workload:
     samples: int = 1
     rounds: int = 6
     repeats: int = 3
-    bytes_moved: int | None = None
+    ours: tuple[str, ...] = (OURS,)
+    rate: tuple[float, str] | None = None
+    limit: str = ""
+    note: str = ""
     group: str = ""  # what --only also accepts
 
 
@@ -73,11 +91,19 @@ class Outcome:
         """Over the samples of all repeats."""
         return summarize([s for repeat in self.seconds[peer] for s in repeat])[which]
 
-    def ratios(self, peer: str, which: str) -> list[float]:
-        """One ratio per repeat: our time over the peer's."""
-        ours = next((p.against for p in self.workload.peers if p.name == peer), OURS)
+    def ratios(self, ours: str, peer: str, which: str) -> list[float]:
+        """One ratio per repeat: the time of a row of ours over the peer's."""
         pairs = zip(self.seconds.get(ours, []), self.seconds.get(peer, []), strict=False)
         return [summarize(a)[which] / summarize(b)[which] for a, b in pairs]
+
+    def promised(self, peer: str, which: str) -> list[float]:
+        """One ratio per repeat, to a peer or to the best: what a bound is about."""
+        if peer != BEST:
+            ours = next(p.against for p in self.workload.peers if p.name == peer)
+            return self.ratios(ours, peer, which)
+        others = [p for p in self.workload.peers if not p.name.startswith(OURS)]
+        found = [self.ratios(p.against, p.name, which) for p in others if p.name in self.seconds]
+        return [max(repeat) for repeat in zip(*found, strict=False)]
 
 
 def summarize(seconds: list[float]) -> dict[str, float]:
@@ -107,7 +133,7 @@ class Worker:
             stderr=self.errors,
             text=True,
             cwd=ROOT,
-            env=environment(threads),
+            env=environment(peer.threads or threads),
         )
 
     def prepare(self) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .harness import environment
+
 LIBRARIES = (
     "fallline", "numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "optax",
-    "scikit-learn",
+    "scikit-learn", "autograd",
 )  # fmt: skip
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 FLAGS = ["avx2", "fma", "avx512f", "avx512_bf16", "avx512vl", "asimd", "sve"]
@@ -30,6 +34,15 @@ def describe() -> dict[str, object]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "versions": {name: _version(name) for name in LIBRARIES},
     }
+
+
+def two_threads() -> float | None:
+    """How many times the multiply-adds of one thread two threads do, in a process of their own."""
+    command = [sys.executable, "-m", "benchmarks.kernels.two_threads"]
+    done = subprocess.run(
+        command, cwd=SOURCE.parent, env=environment(2), capture_output=True, text=True
+    )
+    return float(done.stdout) if done.returncode == 0 else None
 
 
 def _cpuinfo() -> dict[str, str]:

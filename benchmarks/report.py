@@ -1,18 +1,32 @@
 """Outcomes as rows, and the rows as a plain table, as JSON and as Markdown.
 
-`python -m benchmarks.report results.json` prints the Markdown of a stored run again.
+`python -m benchmarks.report` writes RESULTS.md again from what the last runs have stored.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
 from pathlib import Path
+from typing import Any
 
 from .harness import OURS, STATISTICS, Bound, Outcome
+from .kernels.table import Table
 
-HEADER = ["peer", *STATISTICS, "fallline / peer (range)"]
+HERE = Path(__file__).resolve().parent
+RESULTS, WORKLOADS = HERE / "RESULTS.md", HERE / "results" / "results.json"
+KERNELS = HERE / "results" / "kernels.json"
+
+HEAD = """# Benchmarks
+
+Made by `make bench`; README.md here says what is counted and how. A ratio is Fallline's median time
+over the peer's (below 1 is faster), the median over repeats with fresh processes; in brackets their
+range. Kernel by kernel, and beside what the machine can do: at the end.
+"""
+KERNEL_HEAD = """## Kernels beside the roof
+
+Made by `python -m benchmarks.kernels`: least times, all measured in one run.
+"""
 
 
 def record(outcome: Outcome) -> dict:
@@ -22,7 +36,10 @@ def record(outcome: Outcome) -> dict:
         "name": w.name,
         "title": w.title,
         "threads": w.threads,
-        "bytes_moved": w.bytes_moved,
+        "ours": w.ours,
+        "rate": w.rate,
+        "limit": w.limit,
+        "note": w.note,
         "turns": outcome.turns,
         "noisy_turns": outcome.noisy_turns,
         "peers": [_peer(outcome, peer.name) for peer in w.peers],
@@ -34,7 +51,10 @@ def _peer(outcome: Outcome, name: str) -> dict:
     if name in outcome.absent:
         return {"peer": name, "absent": outcome.absent[name]}
     figures = {which: outcome.statistic(name, which) for which in STATISTICS}
-    ratios = {which: outcome.ratios(name, which) for which in STATISTICS}
+    ours = outcome.workload.ours
+    ratios = {
+        row: {which: outcome.ratios(row, name, which) for which in STATISTICS} for row in ours
+    }
     return {"peer": name, **figures, "ratios": ratios, "samples": outcome.seconds[name]}
 
 
@@ -44,7 +64,7 @@ def _bound(outcome: Outcome, bound: Bound) -> dict:
         measured = [OURS] if OURS in outcome.seconds else []
         values = [outcome.statistic(name, bound.statistic) for name in measured]
     else:
-        values = outcome.ratios(bound.peer, bound.statistic)
+        values = outcome.promised(bound.peer, bound.statistic)
     value = statistics.median(values) if values else None
     return {
         "at_most": bound.at_most,
@@ -56,21 +76,22 @@ def _bound(outcome: Outcome, bound: Bound) -> dict:
 
 
 def table(workload: dict) -> list[list[str]]:
-    """The header and one row of text a peer; bytes a second where bytes are known."""
-    moved = workload["bytes_moved"]
-    header = [*HEADER, "GB/s"] if moved else HEADER
-    return [header, *(_row(peer, moved) for peer in workload["peers"])]
+    """The header and one row of text a peer; a ratio for each of our rows."""
+    header = ["peer", *STATISTICS, *(f"{row} / peer (range)" for row in workload["ours"])]
+    if workload["rate"]:
+        header.append(workload["rate"][1])
+    return [header, *(_row(peer, workload, len(header)) for peer in workload["peers"])]
 
 
-def _row(peer: dict, bytes_moved: int | None) -> list[str]:
-    rate = [""] if bytes_moved else []
+def _row(peer: dict, workload: dict, width: int) -> list[str]:
     if "absent" in peer:
-        return [peer["peer"], peer["absent"], "", "", "", *rate]
-    ratios = peer["ratios"]["median"] if not peer["peer"].startswith(OURS) else []
-    if bytes_moved:
-        rate = [f"{bytes_moved / peer['median'] / 1e9:.1f}"]
-    times = [duration(peer[which]) for which in STATISTICS]
-    return [peer["peer"], *times, spread(ratios), *rate]
+        return [peer["peer"], peer["absent"], *[""] * (width - 2)]
+    row = [peer["peer"], *(duration(peer[which]) for which in STATISTICS)]
+    for ours in workload["ours"]:
+        row.append("" if peer["peer"] == ours else spread(peer["ratios"][ours]["median"]))
+    if workload["rate"]:
+        row.append(amount(workload["rate"][0] / peer["median"]))
+    return row
 
 
 def spread(ratios: list[float]) -> str:
@@ -86,6 +107,11 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"
     return f"{seconds / 1e-6:.1f} us"
+
+
+def amount(rate: float) -> str:
+    """`61.8`, `123,456`"""
+    return f"{rate:.1f}" if rate < 1000 else f"{rate:,.0f}"
 
 
 def verdict(bound: dict) -> str:
@@ -116,27 +142,51 @@ def plain(workload: dict) -> str:
         cells = [row[0].ljust(widths[0])]
         cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
         lines.append(("  " + "  ".join(cells)).rstrip())
-    return "\n".join([*lines, *(f"  {verdict(bound)}" for bound in workload["bounds"])])
+    return "\n".join([*lines, *(f"  {line}" for line in remarks(workload))])
 
 
-def markdown(results: dict) -> str:
+def remarks(workload: dict) -> list[str]:
+    """The promises, what bounds the workload if one of them is missed, and its note."""
+    lines = [verdict(bound) for bound in workload["bounds"]]
+    if workload["limit"] and any(bound["holds"] is False for bound in workload["bounds"]):
+        lines.append(f"What bounds it: {workload['limit']}")
+    return lines + [workload["note"]] * bool(workload["note"])
+
+
+def write(path: Path, workloads: Path = WORKLOADS, kernels: Path = KERNELS) -> None:
+    """Write RESULTS.md from the stored results of the workloads and of the kernels."""
+    path.write_text(markdown(_stored(workloads), _stored(kernels)))
+    print(f"written: {path}")
+
+
+def _stored(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def markdown(results: dict | None, kernels: list[dict] | None) -> str:
     """The whole of RESULTS.md."""
-    machine = results["machine"]
-    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
-    missing = ", ".join(k for k, v in machine["versions"].items() if not v) or "none"
-    head = f"""# Benchmarks
+    parts = [HEAD]
+    if results:
+        parts += [machine(results["machine"]), *map(section, results["workloads"])]
+    if kernels:
+        parts += [KERNEL_HEAD, *(Table(**table).markdown() for table in kernels)]
+    return "\n".join(parts)
 
-Made by `make bench`; README.md here says what is counted and how. A ratio is Fallline's median time
-over the peer's (below 1 is faster), the median over repeats with fresh processes; in brackets their
-range.
 
-- Processor: {machine["cpu"]} ({machine["family"]}), {machine["cores"]} cores, L2 {machine["cache"]}
-- Instructions: {" ".join(machine["flags"])}; memory: {machine["memory_gib"]} GiB
-- System: {machine["system"]}, Python {machine["python"]}
+def machine(found: dict) -> str:
+    """What it was measured on."""
+    versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items() if v)
+    missing = ", ".join(k for k, v in found["versions"].items() if not v) or "none"
+    ratios = " and ".join(f"{ratio:.2f}" if ratio else "?" for ratio in found["two_threads"])
+    return f"""\
+- Processor: {found["cpu"]} ({found["family"]}), {found["cores"]} cores, L2 {found["cache"]}
+- Instructions: {" ".join(found["flags"])}; memory: {found["memory_gib"]} GiB
+- Two threads do {ratios} times the multiply-adds of one (before and after the run): 2 where each
+  has a core of its own, 1 where they are two hyperthreads of one
+- System: {found["system"]}, Python {found["python"]}
 - Versions: {versions}
 - Not installed: {missing}
 """
-    return "\n".join([head, *map(section, results["workloads"])])
 
 
 def section(workload: dict) -> str:
@@ -150,11 +200,11 @@ def section(workload: dict) -> str:
         "|---" * len(header) + "|",
         *("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows),
         "",
-        *(f"- {verdict(bound)}" for bound in workload["bounds"]),
+        *(f"- {line}" for line in remarks(workload)),
         "",
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(markdown(json.loads(Path(sys.argv[1]).read_text())))
+    write(RESULTS)

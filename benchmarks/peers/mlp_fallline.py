@@ -12,25 +12,33 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from benchmarks.problem import B1, B2, EPS, LR, PROBLEMS, Problem
+from benchmarks.problem import B1, B2, EPS, PROBLEMS, Problem
 from benchmarks.worker import Measure, in_calls, one_by_one, serve, serve_check
 
 MANY = 200
 
 
-def build(problem: Problem, batches: int | None = None):
+def build(problem: Problem, batches: int | None = None, replica: int = 0):
     """A trainer of the problem's network with the problem's initial weights."""
     import fallline as fl
-    from fallline import nn, optim
+    from fallline import optim
 
-    fl.set_threads(int(os.environ["BENCH_THREADS"]))
-    net = nn.mlp(list(problem.sizes), seed=0)
-    assign(leaves(net), problem.weights())
-    adam = optim.adam(lr=LR, b1=B1, b2=B2, eps=EPS)
+    net = network(problem, replica)
+    adam = optim.adam(lr=problem.lr, b1=B1, b2=B2, eps=EPS)
     return fl.train.Trainer(
         net, problem.data(batches), loss="cross_entropy", optimizer=adam,
         batch_size=problem.batch, seed=0,
     )  # fmt: skip
+
+
+def network(problem: Problem, replica: int = 0):
+    """The problem's network with its initial weights, on as many threads as are given."""
+    import fallline as fl
+
+    fl.set_threads(int(os.environ["BENCH_THREADS"]))
+    net = fl.nn.mlp(list(problem.sizes), dropout=problem.dropout, seed=0)
+    assign(leaves(net), problem.weights(replica))
+    return net
 
 
 def leaves(net: object) -> list[np.ndarray]:
@@ -58,10 +66,10 @@ def prepare(problem: Problem, mode: str) -> Measure:
 
 
 def check(problem: Problem, mode: str) -> list[float]:
-    trainer = build(problem, batches=1)
+    trainer, n = build(problem.at_check(), batches=1), problem.check_steps
     if mode == "many":
-        return np.ravel(trainer.steps(5)).tolist()
-    return [np.ravel(trainer.steps(1)).item() for _ in range(5)]
+        return problem.figures(trainer.steps(n).tolist())
+    return problem.figures([trainer.steps(1).item() for _ in range(n)])
 
 
 if __name__ == "__main__":

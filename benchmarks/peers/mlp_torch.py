@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from itertools import cycle
 
-from benchmarks.problem import B1, B2, EPS, LR, PROBLEMS, Problem
+from benchmarks.problem import B1, B2, EPS, PROBLEMS, Problem
 from benchmarks.worker import Measure, one_by_one, serve, serve_check
 
 
@@ -20,14 +20,10 @@ def build(problem: Problem, mode: str, batches: int | None = None) -> Callable[[
     import torch
     from torch.nn import functional
 
-    torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
-    layers: list[torch.nn.Module] = []
-    for W, b in problem.weights():
-        layer = torch.nn.Linear(*W.shape)
-        layer.load_state_dict({"weight": torch.from_numpy(W.T.copy()), "bias": torch.from_numpy(b)})
-        layers += [layer, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.Adam(net.parameters(), lr=LR, betas=(B1, B2), eps=EPS, fused=True)
+    net = network(problem)
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=problem.lr, betas=(B1, B2), eps=EPS, fused=True
+    )
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(net(x), y)
@@ -47,6 +43,22 @@ def build(problem: Problem, mode: str, batches: int | None = None) -> Callable[[
     return step
 
 
+def network(problem: Problem):
+    """The problem's network with its initial weights, on as many threads as are given."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
+    layers: list[nn.Module] = []
+    for W, b in problem.weights():
+        if layers:
+            layers += [nn.ReLU(), *[nn.Dropout(problem.dropout)] * bool(problem.dropout)]
+        layer = nn.Linear(*W.shape)
+        layer.load_state_dict({"weight": torch.from_numpy(W.T.copy()), "bias": torch.from_numpy(b)})
+        layers.append(layer)
+    return nn.Sequential(*layers)
+
+
 def prepare(problem: Problem, mode: str) -> Measure:
     step = build(problem, mode)
     for _ in range(20):
@@ -55,8 +67,8 @@ def prepare(problem: Problem, mode: str) -> Measure:
 
 
 def check(problem: Problem, mode: str) -> list[float]:
-    step = build(problem, mode, batches=1)
-    return [step().item() for _ in range(5)]
+    step = build(problem.at_check(), mode, batches=1)
+    return problem.figures([step().item() for _ in range(problem.check_steps)])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 fl.grad(f)(w)         derivatives of NumPy functions; also vjp, jvp, jacobian, hessian, hvp
 fl.trace(f, w)        the graph of an expression; print it
 fl.compile(f)(w)      fused kernels for it
-fl.fit(net, (X, y))   training; see fl.nn, fl.optim, fl.data
+fl.fit(net, (X, y))   training; see fl.nn, fl.optim, fl.data; fl.fit_many for many at once
 fl.compare("digits")  a fair comparison of optimizers
 
 What a program does not use is not imported.
@@ -18,6 +18,7 @@ from fallline.core.version import __version__
 
 if TYPE_CHECKING:
     from fallline import data, lab, nn, ops, optim, schedule, testing, train
+    from fallline.compiler.checking import BoundsError, check_bounds
     from fallline.compiler.function import compile
     from fallline.compiler.threads import get_threads, set_threads
     from fallline.core.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from fallline.train.errors import DivergedError
     from fallline.train.fit import fit
     from fallline.train.history import History
+    from fallline.train.many import fit_many
 
 _WHERE = {
     "fallline": ("data", "lab", "nn", "ops", "optim", "schedule", "testing", "train"),
+    "fallline.compiler.checking": ("BoundsError", "check_bounds"),
     "fallline.compiler.function": ("compile",),
     "fallline.compiler.threads": ("get_threads", "set_threads"),
     "fallline.core.autodiff": (
@@ -55,19 +58,23 @@ _WHERE = {
     "fallline.train.errors": ("DivergedError",),
     "fallline.train.fit": ("fit",),
     "fallline.train.history": ("History",),
+    "fallline.train.many": ("fit_many",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "BoundsError",
     "DivergedError",
     "Graph",
     "History",
     "Spec",
     "__version__",
+    "check_bounds",
     "compare",
     "compile",
     "data",
     "fit",
+    "fit_many",
     "get_threads",
     "grad",
     "hessian",

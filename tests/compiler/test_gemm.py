@@ -222,18 +222,18 @@ def test_compiled_products(service: str, case: str, dtype: str) -> None:
 def test_integers_are_computed_in_loops(service: str) -> None:
     a = np.arange(12).reshape(3, 4)
     assert np.array_equal(compile(lambda a: a @ a.T)(a), a @ a.T)
-    assert gemm.serves(np.int64, "NT", 3, 3, 4) == "loops"
+    assert gemm.serves(np.int64, 3, 3, 4) == "loops"
 
 
 def test_which_kernel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemm, "forced", lambda: "")
     best = "vector" if gemm.available() else "blas" if blas.gemm_function("f4") else "loops"
-    assert gemm.serves(np.float32, "NN", 128, 1000, 784) == best
-    assert gemm.serves(np.complex128, "NN", 128, 1000, 784) == "loops"
+    assert gemm.serves(np.float32, 128, 1000, 784) == best
+    assert gemm.serves(np.complex128, 128, 1000, 784) == "loops"
     for service in gemm.SERVICES[1:]:
         monkeypatch.setattr(gemm, "forced", lambda service=service: service)
         able = service == "loops" or blas.gemm_function("f4")
-        assert gemm.serves(np.float32, "NN", 128, 1000, 784) == (service if able else best)
+        assert gemm.serves(np.float32, 128, 1000, 784) == (service if able else best)
 
 
 def test_a_service_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:

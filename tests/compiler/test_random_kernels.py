@@ -70,7 +70,7 @@ def fill(name: str, count: int, first: int, room: int = 8) -> np.ndarray:
     """What the kernel writes, and that it writes no further."""
     text, extra, dtype, _ = CASES[name]
     out = np.full(count + room, 77, dtype)
-    run(text, count, first, KEY, *extra, out)
+    run(text, 1, 0, count, first, KEY, *extra, out)
     assert (out[count:] == np.full(1, 77, dtype)).all()
     return out[:count]
 
@@ -93,6 +93,19 @@ def test_pieces_join_to_the_whole(name: str) -> None:
     assert np.concatenate(pieces).tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_block_is_that_part_of_the_whole(name: str) -> None:
+    text, extra, dtype, eager = CASES[name]
+    whole = eager(20 * 37, 3).reshape(20, 37)
+    for i, height, j, width in ((0, 20, 0, 37), (4, 6, 5, 7), (19, 1, 36, 1), (2, 9, 8, 0)):
+        out = np.full((20, 37), 77, dtype)
+        at = i * 37 + j
+        run(text, height, 37, width, 3 + at, KEY, *extra, out.reshape(-1)[at:])
+        expected = np.full((20, 37), 77, dtype)
+        expected[i : i + height, j : j + width] = whole[i : i + height, j : j + width]
+        assert out.tobytes() == expected.tobytes()
+
+
 def test_dropout_is_the_eager_mask() -> None:
     for dtype in FLOATS:
         mask = philox.dropout_mask(KEY, P, 1000, dtype)
@@ -102,7 +115,7 @@ def test_dropout_is_the_eager_mask() -> None:
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_certain_events(p: float) -> None:
     out = np.empty(1000, bool)
-    run(random.bernoulli_text(), 1000, 0, KEY, int(philox.bernoulli_threshold(p)), out)
+    run(random.bernoulli_text(), 1, 0, 1000, 0, KEY, int(philox.bernoulli_threshold(p)), out)
     assert (out == bool(p)).all()
 
 

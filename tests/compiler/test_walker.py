@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fallline.compiler import store
-from fallline.compiler.walker import MAX_JOBS, Program, Walk
+from fallline.compiler.memory import FIRST_INPUT, PRIVATE
+from fallline.compiler.walker import MAX_JOBS, Program, Walk, walk_together
 
 # y = y * 3 + x: the order of jobs and steps shows in the result
 MIX = """\
@@ -208,6 +209,98 @@ def test_several_runs_at_once() -> None:
     for worker in workers:
         worker.join()
     assert results == [True] * 60
+
+
+# Private memory -----------------------------------------------------------------------------------
+
+# writes to private memory, takes its time, and reads what is there
+ROUND_TRIP = """\
+# name: round_trip
+def kernel(n: "int", job: "int", mine: "int64*", y: "int64*"):
+    for i in range(n):
+        mine[i] = job + i
+    total = 0
+    for again in range(200):
+        for i in range(n):
+            total += mine[i] * (again + 1)
+    y[0] += total
+"""
+
+
+def round_trips(jobs: int, n: int = 100) -> tuple[Walk, np.ndarray]:
+    y = np.zeros(jobs, np.int64)
+    program = Program()
+    table = [[n, job, PRIVATE, 0, FIRST_INPUT, 8 * job] for job in range(jobs)]
+    program.phase(jobs).call(store.load(ROUND_TRIP), table)
+    walk = Walk(program.array(), n_bases=FIRST_INPUT + 1, private_bytes=8 * n)
+    walk.bases[FIRST_INPUT] = y.ctypes.data
+    return walk, y
+
+
+def round_tripped(jobs: int, steps: int, n: int = 100) -> np.ndarray:
+    """What `round_trips` computes, naively."""
+    return steps * 20100 * (n * np.arange(jobs) + n * (n - 1) // 2)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_each_thread_has_memory_of_its_own(n_threads: int) -> None:
+    walk, y = round_trips(jobs=17)
+    assert walk.run(50, n_threads) == 0
+    assert np.array_equal(y, round_tripped(17, 50))
+    addresses = {part.numbers[2] for part in walk._parts}
+    assert len(addresses) == len(walk._parts) >= n_threads
+    assert all(address % 128 == 0 for address in addresses)
+
+
+def test_private_memory_needs_its_base() -> None:
+    with pytest.raises(ValueError, match="private memory is base 4; got n_bases=4"):
+        Walk(Program().array(), n_bases=4, private_bytes=8)
+
+
+# Walks at the same time ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 9])
+def test_walks_together_are_walks_alone(n_threads: int) -> None:
+    """Other programs, other numbers of steps, again and again; among them one with none to take."""
+    made = [mixing(jobs, phases) for jobs, phases in [(1, 1), (5, 3), (2, 40), (7, 2), (3, 3)]]
+    trips = [round_trips(jobs) for jobs in (3, 4)]
+    walks = [walk for walk, *_ in (*made, *trips)]
+    for steps in ([7, 20, 3, 0, 1, 2, 3], [1, 0, 2, 30, 4, 5, 1]):
+        expected = [
+            mixed(a, b, phases, n)
+            for (_, a, b), phases, n in zip(made, (1, 3, 40, 2, 3), steps, strict=False)
+        ]
+        before = [y.copy() for _, y in trips]
+        assert walk_together(walks, steps, n_threads) == [0] * 7
+        assert [walk.steps_done for walk in walks] == steps
+        for (_, a, b), (x, y) in zip(made, expected, strict=True):
+            assert np.array_equal(a, x) and np.array_equal(b, y)
+        for (_, y), jobs, old, n in zip(trips, (3, 4), before, steps[5:], strict=True):
+            assert np.array_equal(y - old, round_tripped(jobs, n))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_walk_that_is_stopped_does_not_disturb_the_others(n_threads: int) -> None:
+    counters = np.zeros((6, 1), np.int64)
+    walks = []
+    for i, counter in enumerate(counters):
+        program = Program()
+        program.phase(1).call(store.load(GUARD), [[10 * i, 0, 0, 1, 0]])
+        walks.append(Walk(program.array(), n_bases=2))
+        walks[-1].bases[1] = counter.ctypes.data
+    assert walk_together(walks, [35] * 6, n_threads) == [0, 7, 7, 7, 0, 0]
+    assert [walk.steps_done for walk in walks] == [35, 9, 19, 29, 35, 35]
+    assert counters[:, 0].tolist() == [35, 10, 20, 30, 35, 35]
+    assert walk_together(walks[1:3], [4, 5], n_threads) == [0, 0]
+    assert [walk.run(1, n_threads) for walk in walks] == [0] * 6
+
+
+def test_no_walk_and_one_twice() -> None:
+    assert walk_together([], []) == []
+    walk, *_ = mixing(1, 1)
+    with pytest.raises(ValueError, match="walk_together: each walk may be given once"):
+        walk_together([walk, walk], [1, 1])
 
 
 # Processes ----------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ def _total(launches: list[Launch]) -> str:
 
 def _launch(i: int, launch: Launch, first: int) -> str:
     jobs = "1 job" if len(launch.rows) == 1 else f"{len(launch.rows)} jobs"
+    if launch.joined:
+        jobs = "the same"
     flops, nbytes = _amount(launch.flops, "flop"), _amount(launch.nbytes, "B")
     line = f"  {i:3d}  {launch.title:40s} {jobs:>8s}  {flops:>12s}  {nbytes:>10s}"
     return line if first == i else f"{line}  kernel of {first}"
@@ -47,6 +49,8 @@ def _memory(plan: Plan) -> list[str]:
         f"workspace {_amount(workspace, 'B')}, constants {_amount(constants, 'B')}, "
         f"{len(plan.scalars)} scalars"
     ]
+    for product in plan.lowered.private:
+        lines.append(f"  {product.title:20s} {product.spec!r:20s} a block at a time, in its jobs")
     for root, (start, end) in sorted(plan.lifetimes.items(), key=lambda item: item[1]):
         place = f"at {plan.base_of[root][1]:>10d}, from launch {start} to {end}"
         lines.append(f"  {root.title or 'partial sums':20s} {root.spec!r:20s} {place}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fallline.compiler import memory, texts
+from fallline.compiler.checking import Rehearsal, checks_bounds
 from fallline.compiler.memory import CONSTANTS, FIRST_INPUT, SCALAR_BYTES, SCALARS, WORKSPACE, Array
 from fallline.compiler.threads import get_threads
 from fallline.compiler.walker import Walk
@@ -31,11 +32,17 @@ class Frame:
         launches = plan.lowered.launches
         self.workspace = memory.allocate(plan.workspace_bytes)
         self.scalars = memory.allocate(plan.row_bytes * rows)
+        self.rehearsal = Rehearsal(plan) if checks_bounds() else None
         calls_blas = any(launch.calls_blas for launch in launches)
-        self.walk = Walk(plan.program(), plan.n_bases, calls_blas)
+        private_bytes = getattr(plan, "private_bytes", 0)
+        program = plan.program(self.rehearsal)
+        n_bases = plan.n_bases + (self.rehearsal is not None)
+        self.walk = Walk(program, n_bases, calls_blas, private_bytes)
         self.walk.bases[WORKSPACE] = memory.address(self.workspace)
         self.walk.bases[CONSTANTS] = memory.address(plan.constants)
         self.walk.bases[SCALARS] = memory.address(self.scalars)
+        if self.rehearsal is not None:
+            self.walk.bases[plan.n_bases] = memory.address(self.rehearsal.area)
         self.walk.advance[SCALARS] = plan.row_bytes if rows > 1 else 0
         self.most_threads = max((len(launch.rows) for launch in launches), default=1)
         self._places = [plan.position[id(node)] for node, _ in plan.scalars]
@@ -64,7 +71,10 @@ class Frame:
 
     def walk_steps(self, steps: int = 1) -> int:
         """Run so many steps, on as many threads as there are jobs for; the status."""
-        return self.walk.run(steps, min(get_threads(), self.most_threads))
+        status = self.walk.run(steps, min(get_threads(), self.most_threads))
+        if self.rehearsal is not None:
+            self.rehearsal.check(self.plan.graph.name)
+        return status
 
     def __call__(self, values: Sequence[Any], out: Sequence[Any] | None = None) -> list[Any]:
         """The outputs for these values of the graph's inputs; see `Plan.run`."""

@@ -1,9 +1,14 @@
-"""What kernels are compiled for: this machine, this Python, these compilers, this library."""
+"""What kernels are compiled for: this machine, this Python, these compilers, this library.
+
+FALLLINE_CPU=x86-64-v2 (or -v3: with AVX2, or -v4: with AVX-512) compiles for any processor of that
+level instead of for this one. Machines of unlike processors then run the same instructions.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -21,18 +26,45 @@ def emitters() -> list[Path]:
     return [_COMPILE / "native.py", *library, _OPS / "gaussian.py", _OPS / "philox.py"]
 
 
+# What vectors are made of, at each level of the x86-64 psABI.
+_AVX2, _AVX512 = frozenset(["avx", "avx2", "fma"]), frozenset(["avx512f", "avx512vl"])
+LEVELS: dict[str, frozenset[str]] = {
+    "x86-64": frozenset(),
+    "x86-64-v2": frozenset(),
+    "x86-64-v3": _AVX2,
+    "x86-64-v4": _AVX2 | _AVX512,
+}
+
+
+@functools.cache
+def features() -> frozenset[str]:
+    """LLVM's names of what the processor that kernels are compiled for can do."""
+    own = frozenset(name for name, able in llvm.get_host_cpu_features().items() if able)
+    level = os.environ.get("FALLLINE_CPU", "")
+    if not level:
+        return own
+    if level not in LEVELS or not platform.machine().lower() in ("x86_64", "amd64"):
+        raise ValueError(f"FALLLINE_CPU must be one of {', '.join(LEVELS)}, on x86; got {level!r}.")
+    if not own >= LEVELS[level]:
+        lacking = ", ".join(sorted(LEVELS[level] - own))
+        raise ValueError(f"FALLLINE_CPU: this processor is no {level}; it lacks {lacking}.")
+    return LEVELS[level]
+
+
 @functools.cache
 def cpu() -> tuple[str, str]:
-    """LLVM's name of the host CPU and its features, as options of a target machine.
+    """LLVM's name of the CPU to compile for and its features, as options of a target machine.
 
     Where a CPU has 512-bit vectors LLVM may still prefer 256 (for clock rates that early AVX-512
     machines lowered). We do not: Adam on data in L2 takes 2.1 us with 512, 3.7 us with 256.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    wide = ",-prefer-256-bit" if features.get("avx512f") else ""
-    return llvm.get_host_cpu_name(), features.flatten() + wide
+    wide = "-prefer-256-bit" if "avx512f" in features() else ""
+    level = os.environ.get("FALLLINE_CPU", "")
+    if level:
+        return level, wide
+    return llvm.get_host_cpu_name(), f"{llvm.get_host_cpu_features().flatten()},{wide}".rstrip(",")
 
 
 @functools.cache

@@ -109,11 +109,13 @@ class RegionWriter:
         layout_of: Callable[[Node], Layout],
         stored: dict[int, Layout],
         donors: dict[int, Node],
+        in_blocks: bool = False,
     ) -> None:
         self.region = region
         self.layout_of = layout_of
         self.stored = dict(stored)
         self.donors = donors
+        self.in_blocks = in_blocks
         self.members = {id(n) for n in region.nodes}
         self.level = self._levels()
         self.reads: dict[Any, Operand] = {}  # by place
@@ -265,7 +267,8 @@ class RegionWriter:
                 n = self.region.space[d]
                 if n == 1:
                     continue
-                if own and all(o.strides[own[-1].axes[-1]] == o.strides[d] * n for o in every):
+                joins = own and not self.in_blocks
+                if joins and all(o.strides[own[-1].axes[-1]] == o.strides[d] * n for o in every):
                     own[-1].size *= n
                     own[-1].axes.append(d)
                 else:

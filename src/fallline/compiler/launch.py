@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,11 @@ Row = list[int | Place]
 
 @dataclass
 class Launch:
-    """Each row is the arguments of one job, numbers and places; all rows name the same buffers."""
+    """Each row is the arguments of one job, numbers and places; all rows name the same buffers.
+
+    `joined`: its jobs are those of the launch before, each called after that job's kernel.
+    `is_own`: the kernel is the user's own.
+    """
 
     text: str
     rows: list[Row]
@@ -41,13 +46,21 @@ class Launch:
     flops: int = 0
     nbytes: int = 0
     calls_blas: bool = False
+    joined: bool = False
+    is_own: bool = False
 
 
 @dataclass
 class Lowering:
-    """What the lowering of an operation may ask for: layouts, and scalars that kernels load."""
+    """What the lowering of an operation may ask for: layouts, and scalars that kernels load.
+
+    private  the products whose blocks lie in memory of the thread
+    blocks   (first row, rows, first column, columns) of each job of the product that is joined
+    """
 
     layouts: Layouts
+    private: Collection[Node] = ()
+    blocks: Sequence[tuple[int, int, int, int]] = ()
     scalars: dict[Any, tuple[Node, np.dtype[Any]]] = field(default_factory=dict)
 
     def layout(self, node: Node) -> Layout:

@@ -6,12 +6,13 @@ How a launch is split into jobs depends on shapes alone, never on the number of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fallline.compiler import texts
+from fallline.compiler import epilogue, texts
 from fallline.compiler.fuse import Region
 from fallline.compiler.kernel import Operand, RegionWriter, Written
 from fallline.compiler.launch import (
@@ -39,6 +40,7 @@ class Lowered:
     outputs  the buffer of each output; None: a number or a constant that Python fills in
     donors   for a buffer, the input whose memory it takes over
     scalars  the numbers that kernels load, with their types
+    private  buffers of which every thread has one, for the job that it is at; their sizes in bytes
     """
 
     launches: list[Launch]
@@ -46,6 +48,7 @@ class Lowered:
     outputs: list[Node | None]
     donors: dict[Node, Node]
     scalars: list[tuple[Node, np.dtype[Any]]]
+    private: dict[Node, int]
 
 
 def lower(graph: Graph, donate: dict[int, int] | None = None, guard: int | None = None) -> Lowered:
@@ -56,15 +59,17 @@ def lower(graph: Graph, donate: dict[int, int] | None = None, guard: int | None 
     """
     legal = legalise(graph, donate or {}, can_lower)
     units = Units(legal, guard)
-    to = Lowering(legal.layouts)
+    epilogue.attach(units)
+    to = Lowering(legal.layouts, private=epilogue.private(units))
     launches: list[Launch] = []
     written: set[Node] = set()
-    for unit in units.ordered:
+    for unit in units.ordered():
         for launch in _launches(unit, units, to):
             launches.append(launch)
             _check_reads(launch, unit, written)
         written |= unit.writes | {units.inside[w][0] for w in unit.writes if w in units.inside}
-    return Lowered(launches, units.inside, units.outputs, units.donors, list(to.scalars.values()))
+    scalars = list(to.scalars.values())
+    return Lowered(launches, units.inside, units.outputs, units.donors, scalars, to.private)
 
 
 def _check_reads(launch: Launch, unit: Unit, written: set[Node]) -> None:
@@ -87,10 +92,18 @@ def _launches(unit: Unit, units: Units, to: Lowering) -> list[Launch]:
     if unit.region is not None:
         return _region_launches(unit, units, to)
     node = unit.nodes[0] if unit.nodes else None
-    return LOWERINGS[node.kind](node, to) if node is not None and node.spec.size else []
+    found = LOWERINGS[node.kind](node, to) if node is not None and node.spec.size else []
+    for part in unit.epilogue:
+        assert node is not None
+        to.blocks = epilogue.blocks(node)
+        found += _launches(part, units, to)
+        to.blocks = ()
+        unit.writes |= part.writes
+    return found
 
 
 def _region_launches(unit: Unit, units: Units, to: Lowering) -> list[Launch]:
+    """The launches of a region, in jobs of its own or in those of a product."""
     region = unit.region
     assert region is not None
     if not math.prod(region.space) and not any(n.spec.size for n in region.nodes):
@@ -101,8 +114,12 @@ def _region_launches(unit: Unit, units: Units, to: Lowering) -> list[Launch]:
     donors = {id(n): units.donors[n] for n in region.nodes if n in units.donors}
     parts = _parts(region)
     stored |= {i: Layout(part, (), ()) for i, part in parts.items()}
-    writer = RegionWriter(region, to.layout, stored, donors)
-    launch = _split(writer.write(), writer, region, to, set(parts.values()))
+    writer = RegionWriter(region, to.layout, stored, donors, in_blocks=bool(to.blocks))
+    written = writer.write()
+    if to.blocks:
+        launch = _in_blocks(written, writer, region, to)
+    else:
+        launch = _split(written, writer, region, to, set(parts.values()))
     unit.writes.update(writer.extra)
     found = [launch]
     for node in region.nodes:
@@ -143,21 +160,61 @@ def _split(
     grain = 16 if len(w.loops) == 1 or region.form == "columns" else 1
     rows: list[Row] = []
     for job, (start, count) in enumerate(ranges(w.loops[along].size, jobs, grain)):
-        row: Row = []
-        for what, *which in w.parameters:
-            if what == "size":
-                row.append(count if which[0] == along else w.loops[which[0]].size)
-            elif what == "stride":
-                row.append(writer.stride(*which))
-            elif what == "scalar":
-                row.append(to.scalar(which[0]))
-            else:
-                (o,) = which
-                moved = job if o.layout.root in parts else start * writer.stride(o, along)
-                row.append(_place(o, moved))
-        rows.append(row)
+
+        def place(o: Operand, job: int = job, start: int = start) -> Place:
+            return _place(o, job if o.layout.root in parts else start * writer.stride(o, along))
+
+        rows.append(_row(w, {along: count}, place, writer.stride, to))
+    return _launch(w, rows, writer, region)
+
+
+def _in_blocks(w: Written, writer: RegionWriter, region: Region, to: Lowering) -> Launch:
+    """A job for each block of a product, which lies in memory of the thread if it is private."""
+    rows: list[Row] = []
+    for i, height, j, width in to.blocks:
+        ranges = {0: (i, height), 1: (j, width)}  # of each axis
+        axes = [loop.axes[0] if loop.axes else None for loop in w.loops]
+        counts = {k: ranges[axis][1] for k, axis in enumerate(axes) if axis is not None}
+
+        def stride(o: Operand, loop: int, width: int = width, axes: Any = axes) -> int:
+            if o.layout.root in to.private:
+                return width if axes[loop] == 0 else 1
+            return writer.stride(o, loop)
+
+        def place(o: Operand, i: int = i, j: int = j) -> Place:
+            private = o.layout.root in to.private
+            return _place(o, 0 if private else i * o.strides[0] + j * o.strides[1])
+
+        rows.append(_row(w, counts, place, stride, to))
+    launch = _launch(w, rows, writer, region)
+    launch.joined = True
+    return launch
+
+
+def _row(
+    w: Written,
+    counts: dict[int, int],
+    place: Callable[[Operand], Place],
+    stride: Callable[..., int],
+    to: Lowering,
+) -> Row:
+    """The arguments of a job that does so many turns of these loops, and all of the others."""
+    row: Row = []
+    for what, *which in w.parameters:
+        if what == "size":
+            row.append(counts.get(which[0], w.loops[which[0]].size))
+        elif what == "stride":
+            row.append(stride(*which))
+        elif what == "scalar":
+            row.append(to.scalar(which[0]))
+        else:
+            row.append(place(which[0]))
+    return row
+
+
+def _launch(w: Written, rows: list[Row], writer: RegionWriter, region: Region) -> Launch:
     touched = sum(_extent(o.strides, region.space) * o.dtype.itemsize for o in w.operands)
-    return Launch(w.text, rows, writer.title, size * len(region.nodes), touched)
+    return Launch(w.text, rows, writer.title, math.prod(region.space) * len(region.nodes), touched)
 
 
 def _place(o: Operand, moved: int) -> Place:

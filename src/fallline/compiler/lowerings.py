@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compiler import texts
+from fallline.compiler import choice, texts
 from fallline.compiler.kernel import Scalar
 from fallline.compiler.launch import Launch, Lowering, Place, Row, job_count, own, ranges
 from fallline.compiler.layout import Layout, row_major
@@ -52,7 +52,7 @@ def _matmul(node: Node, to: Lowering) -> list[Launch]:
     k = node.args[0].spec.shape[-1]
     if n == 1:  # a column is computed as a row, whose elements lie side by side
         (a, ta, lda), (b, tb, ldb), m, n = (b, 1 - tb, ldb), (a, 1 - ta, lda), 1, m
-    served = gemm.call(dtype, "NT"[ta] + "NT"[tb], m, n, k)
+    served = gemm.call(dtype, "NT"[ta] + "NT"[tb], m, n, k, choice.limit(dtype))
     batch = list(np.ndindex(*lead))
     jobs = gemm.grid(m, n, k) if len(batch) < 8 else [(0, m, 0, n)]
     strides = [x.broadcast((*lead, 0, 0)) for x in (a, b)] + [row_major((*lead, m, n))]
@@ -62,8 +62,10 @@ def _matmul(node: Node, to: Lowering) -> list[Launch]:
         for i, height, j, width in jobs:
             pa = to.at(a, a0 + i * (1 if ta else lda))
             pb = to.at(b, b0 + j * (ldb if tb else 1))
-            pc = Place(node, (c0 + i * n + j) * item)
-            matrices: Row = [pa, lda, pb, ldb, pc, max(n, 1)]
+            pc, ldc = Place(node, (c0 + i * n + j) * item), max(n, 1)
+            if node in to.private:
+                pc, ldc = Place(node), width
+            matrices: Row = [pa, lda, pb, ldb, pc, ldc]
             rows.append([*served.first, height, width, k, *matrices, 0])
     nbytes = sum(x.spec.nbytes for x in (*node.args, node))
     flops = 2 * m * n * k * len(batch)
@@ -176,7 +178,7 @@ def _along_axis(
 
 @lowering("random")
 def _random(node: Node, to: Lowering) -> list[Launch]:
-    """Numbers from a key: a job draws a range of them, whatever the others do."""
+    """Numbers from a key: a job draws a range of them, or a block, whatever the others do."""
     assert node.op is not None
     name, numbers = node.op.kernel
     dtype = node.spec.dtype
@@ -194,11 +196,15 @@ def _random(node: Node, to: Lowering) -> list[Launch]:
             constant = Node(Spec((), dtype), value=np.asarray(x, dtype))
             x = to.scalar(Scalar(constant, dtype))
         given.append(x)
-    rows = [
-        [count, start, key, *given, Place(node, start * dtype.itemsize)]
-        for start, count in ranges(node.spec.size, job_count(node.spec.size), grain=16)
+    pieces = ranges(node.spec.size, job_count(node.spec.size), grain=16)
+    blocks = [(1, 0, count, start) for start, count in pieces]
+    if to.blocks:
+        n = node.spec.shape[1]
+        blocks = [(height, n, width, i * n + j) for i, height, j, width in to.blocks]
+    rows: list[Row] = [
+        [*block, key, *given, Place(node, block[-1] * dtype.itemsize)] for block in blocks
     ]
-    return [Launch(text, rows, name, 0, node.spec.nbytes)]
+    return [Launch(text, rows, name, 0, node.spec.nbytes, joined=bool(to.blocks))]
 
 
 @lowering("kernel")
@@ -218,4 +224,4 @@ def _kernel(node: Node, to: Lowering) -> list[Launch]:
         layout = own(node) if arg is node else to.layout(arg)
         row += [*arg.spec.shape, to.at(layout)]
     text = texts.of_function(node.op.kernel, node.spec.dtype)
-    return [Launch(text, [row], node.title, 0, node.spec.nbytes)]
+    return [Launch(text, [row], node.title, 0, node.spec.nbytes, is_own=True)]

@@ -1,7 +1,8 @@
 """The memory of a plan: numbered bases, aligned, and buffers that share one of them by lifetime.
 
-    base 0  control block        base 2  constants      base 4 ...  inputs, then outputs
-    base 1  workspace            base 3  scalars (the prologue's results)
+    base 0  control block        base 3  scalars (the prologue's results)
+    base 1  workspace            base 4  memory of the thread: other bytes in each
+    base 2  constants            base 5 ...  inputs, then outputs
 
 Where something lies is a base and an offset in bytes.
 """
@@ -15,7 +16,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-CONTROL, WORKSPACE, CONSTANTS, SCALARS, FIRST_INPUT = range(5)
+CONTROL, WORKSPACE, CONSTANTS, SCALARS, PRIVATE, FIRST_INPUT = range(6)
 ALIGNMENT = 64
 SCALAR_BYTES = 8
 

@@ -2,7 +2,8 @@
 
 Numba types and lowers the function; its optimisation, wrappers, run time and cache are left out.
 What it lowered is joined with the C function that the kernel exports, which unpacks the arguments;
-everything else becomes private, and LLVM optimises the whole and emits it.
+everything else becomes private, and LLVM optimises the whole and emits it. A text of
+`bounds.checked_text` becomes a kernel whose pointers have bounds.
 
 This module imports Numba: only `store` imports it, and only when a kernel is new.
 """
@@ -10,6 +11,7 @@ This module imports Numba: only `store` imports it, and only when a kernel is ne
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import operator
 import sys
@@ -24,14 +26,15 @@ from numba import njit
 from numba.core import compiler, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.datamodel.models import PointerModel
+from numba.core.datamodel.models import PointerModel, StructModel
 from numba.core.errors import NumbaError
 from numba.core.extending import lower_builtin, register_model
 from numba.core.funcdesc import FunctionDescriptor
 from numba.core.registry import cpu_target
-from numba.np.numpy_support import from_dtype
+from numba.np.numpy_support import as_dtype, from_dtype
 
 from fallline.compiler import host
+from fallline.compiler.library import bounds
 
 _MATHEMATICS = (
     "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp10 exp2 "
@@ -46,6 +49,7 @@ EXTERNAL = frozenset(
 
 
 _EXCEPTION = "an_exception"
+_INT64 = ir.IntType(64)
 
 
 class KernelError(Exception):
@@ -61,13 +65,16 @@ def compile_kernel(text: str, symbol: str, path: Path | None = None) -> bytes:
 def optimised(text: str, symbol: str, path: Path | None = None) -> llvm.ModuleRef:
     """The LLVM module of a kernel as it is emitted. `path` is where tracebacks find the text."""
     function = _import(text, symbol, path).kernel
-    parameters = [_parameter(symbol, *item) for item in function.__annotations__.items()]
+    checked = bounds.is_checked(text)
+    annotations = function.__annotations__.items()
+    parameters = [_parameter(symbol, name, said, checked) for name, said in annotations]
     with global_compiler_lock:
         try:
-            module, descriptor = _lower(function, parameters, symbol)
+            module, descriptor = _lower(function, parameters, symbol, checked)
         except NumbaError as error:
             raise KernelError(f"{symbol}: {error}") from error
-        module.link_in(llvm.parse_assembly(str(_exported(symbol, parameters, descriptor))))
+        exported = _exported(symbol, parameters, descriptor, checked)
+        module.link_in(llvm.parse_assembly(str(exported)))
         _close(module, symbol)
         _optimise(module)
     _check_external(module, symbol)
@@ -96,20 +103,41 @@ class Pointer(types.CPointer):
     """A pointer to elements as they lie in memory: a bool is one byte, unlike in CPointer."""
 
 
+class BoundedPointer(Pointer):
+    """The same with the bounds of its buffer; see `bounds`."""
+
+
 register_model(Pointer)(PointerModel)
+
+
+@register_model(BoundedPointer)
+class _BoundedModel(StructModel):
+    """The words of `bounds.with_bounds`."""
+
+    def __init__(self, manager: Any, kind: BoundedPointer) -> None:
+        words = [(name, types.int64) for name in ("low", "high", "record", "number")]
+        super().__init__(manager, kind, [("place", Pointer(kind.dtype)), *words])
 
 
 @lower_builtin(operator.getitem, Pointer, types.Integer)
 def _get_item(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
     pointer, index = arguments
-    return _load(context, builder, signature.return_type, builder.gep(pointer, [index]))
+    nbytes = _itemsize(signature.args[0])
+    place = bounds.element(builder, pointer, index, nbytes, writes=False)
+    return _load(context, builder, signature.return_type, place)
 
 
 @lower_builtin(operator.setitem, Pointer, types.Integer, types.Any)
 def _set_item(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
     pointer, index, value = arguments
+    nbytes = _itemsize(signature.args[0])
     model = context.data_model_manager[signature.args[0].dtype]
-    builder.store(model.as_data(builder, value), builder.gep(pointer, [index]))
+    place = bounds.element(builder, pointer, index, nbytes, writes=True)
+    builder.store(model.as_data(builder, value), place)
+
+
+def _itemsize(pointer: Pointer) -> int:
+    return as_dtype(pointer.dtype).itemsize
 
 
 def _load(context: Any, builder: ir.IRBuilder, kind: types.Type, pointer: ir.Value) -> ir.Value:
@@ -121,12 +149,13 @@ def _load(context: Any, builder: ir.IRBuilder, kind: types.Type, pointer: ir.Val
 
 class _Parameter(NamedTuple):
     kind: types.Type
-    in_memory: bool  # passed as (base, offset) rather than by value
+    in_memory: bool  # passed by its place rather than by value
 
 
-def _parameter(symbol: str, name: str, annotation: object) -> _Parameter:
+def _parameter(symbol: str, name: str, annotation: object, checked: bool) -> _Parameter:
     if annotation == "int":
         return _Parameter(types.int64, False)
+    pointer = BoundedPointer if checked else Pointer
     try:
         element = from_dtype(np.dtype(str(annotation).removesuffix("*")))
         if element == types.float16 or not isinstance(element, types.Number | types.Boolean):
@@ -136,7 +165,7 @@ def _parameter(symbol: str, name: str, annotation: object) -> _Parameter:
             f'{symbol}: parameter {name} must be annotated "int", "<dtype>" or "<dtype>*"; '
             f"got {annotation!r} ({error})."
         ) from None
-    return _Parameter(Pointer(element) if str(annotation).endswith("*") else element, True)
+    return _Parameter(pointer(element) if str(annotation).endswith("*") else element, True)
 
 
 class _Library(JITCodeLibrary):
@@ -147,7 +176,7 @@ class _Library(JITCodeLibrary):
 
 
 def _lower(
-    function: FunctionType, parameters: list[_Parameter], symbol: str
+    function: FunctionType, parameters: list[_Parameter], symbol: str, checked: bool
 ) -> tuple[llvm.ModuleRef, FunctionDescriptor]:
     """Numba's front end: types, then LLVM instructions."""
     typing, target = cpu_target.typing_context, cpu_target.target_context
@@ -156,7 +185,7 @@ def _lower(
     library = _Library(target.codegen(), symbol)
     kinds = tuple(p.kind for p in parameters)
     compiled = compiler.compile_extra(
-        typing, target, function, kinds, types.void, _flags(), {}, library=library
+        typing, target, function, kinds, types.void, _flags(checked), {}, library=library
     )
     module = library._final_module
     for callee in dict.fromkeys(library._linking_libraries):
@@ -164,16 +193,16 @@ def _lower(
     return module, compiled.fndesc
 
 
-def _flags() -> Any:
+def _flags(checked: bool) -> Any:
     flags: Any = compiler.Flags()
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"  # x / 0 is inf; a check would keep loops from being vectorised
-    flags.noalias = True  # the promise of a kernel's pointers
+    flags.noalias = not checked  # the promise of a kernel's pointers; accesses astray may break it
     return flags
 
 
 def _exported(
-    symbol: str, parameters: list[_Parameter], descriptor: FunctionDescriptor
+    symbol: str, parameters: list[_Parameter], descriptor: FunctionDescriptor, checked: bool
 ) -> ir.Module:
     """The module of `void symbol(char** bases, int64_t* args)`: it calls the lowered function."""
     context = cpu_target.target_context
@@ -183,29 +212,61 @@ def _exported(
         context.call_conv.get_function_type(descriptor.restype, descriptor.argtypes),
         descriptor.llvm_func_name,
     )
-    int64, byte = ir.IntType(64), ir.IntType(8)
-    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer().as_pointer(), int64.as_pointer()])
+    byte = ir.IntType(8)
+    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer().as_pointer(), _INT64.as_pointer()])
     bases, args = (function := ir.Function(module, kind, symbol)).args
     builder = ir.IRBuilder(function.append_basic_block())
-    slots = (builder.load(builder.gep(args, [int64(k)])) for k in range(2 * len(parameters)))
-
-    def value(parameter: _Parameter) -> ir.Value:
-        if not parameter.in_memory:
-            return next(slots)
-        base = builder.load(builder.gep(bases, [next(slots)]))
-        place = builder.gep(base, [next(slots)])
-        if isinstance(parameter.kind, Pointer):
-            return builder.bitcast(place, context.get_value_type(parameter.kind))
-        place = builder.bitcast(place, context.get_data_type(parameter.kind).as_pointer())
-        return _load(context, builder, parameter.kind, place)
-
-    values = [value(p) for p in parameters]
+    arguments = _Arguments(context, builder, bases, args, checked)
+    values = [arguments.value(p, number) for number, p in enumerate(parameters)]
     call = context.call_conv.call_function
     status, _ = call(builder, lowered, descriptor.restype, descriptor.argtypes, values)
     with builder.if_then(status.is_error):  # gone after optimisation, unless it can happen
         builder.call(ir.Function(module, ir.FunctionType(ir.VoidType(), []), _EXCEPTION), [])
+    if checked:
+        arguments.report()
     builder.ret_void()
     return module
+
+
+class _Arguments:
+    """Reads `bases` and `args`, slot by slot, as `store` and `bounds.checked_text` say."""
+
+    def __init__(
+        self, context: Any, builder: ir.IRBuilder, bases: ir.Value, args: ir.Value, checked: bool
+    ) -> None:
+        self.context, self.builder, self.bases = context, builder, bases
+        self._slots = (builder.load(builder.gep(args, [_INT64(k)])) for k in itertools.count())
+        self.record = next(self._slots) if checked else None
+
+    def value(self, parameter: _Parameter, number: int) -> ir.Value:
+        """The next parameter's."""
+        if not parameter.in_memory:
+            return next(self._slots)
+        if isinstance(parameter.kind, Pointer):
+            return self._pointer(parameter.kind.dtype, number)
+        pointer, nbytes = self._pointer(parameter.kind, number), as_dtype(parameter.kind).itemsize
+        place = bounds.element(self.builder, pointer, 0, nbytes, writes=False)
+        return _load(self.context, self.builder, parameter.kind, place)
+
+    def _pointer(self, element: types.Type, number: int) -> ir.Value:
+        builder = self.builder
+        base = builder.load(builder.gep(self.bases, [next(self._slots)]))
+        place = builder.gep(base, [next(self._slots)])
+        place = builder.bitcast(place, self.context.get_data_type(element).as_pointer())
+        if self.record is None:
+            return place
+        start = builder.ptrtoint(base, _INT64)
+        low, high = (builder.add(start, next(self._slots)) for _ in range(2))
+        return bounds.with_bounds(builder, place, low, high, self.record, number)
+
+    def report(self) -> None:
+        """Stop the walk if a violation was found: its status is the first word of the bases."""
+        builder = self.builder
+        found = builder.load(builder.inttoptr(self.record, _INT64.as_pointer()))
+        with builder.if_then(builder.icmp_unsigned("!=", found, _INT64(0))):
+            control = builder.load(builder.gep(self.bases, [_INT64(0)]))
+            status = builder.bitcast(control, _INT64.as_pointer())
+            builder.store(_INT64(bounds.OUTSIDE), status)
 
 
 def _close(module: llvm.ModuleRef, symbol: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fallline.compiler import memory, store
+from fallline.compiler.checking import Rehearsal
 from fallline.compiler.frame import Frame
 from fallline.compiler.launch import Place
 from fallline.compiler.lower import lower
@@ -20,6 +21,7 @@ from fallline.compiler.memory import (
     CONSTANTS,
     CONTROL,
     FIRST_INPUT,
+    PRIVATE,
     SCALAR_BYTES,
     SCALARS,
     WORKSPACE,
@@ -59,6 +61,7 @@ class Plan:
         self.base_of: dict[Any, tuple[int, int]] = {"status": (CONTROL, 0)}
         self.constants = self._place_constants()
         self.n_bases = self._place_arguments()
+        self.private_bytes = self._place_private()
         self.lifetimes = self._lifetimes()
         self.workspace_bytes = self._place_workspace()
         for part, (whole, offset) in self.lowered.inside.items():
@@ -158,10 +161,25 @@ class Plan:
             base += 1
         return base
 
+    def _place_private(self) -> int:
+        """Blocks of products that are used in the job that computes them; the largest one's size.
+
+        A product and what follows it in its jobs have such a block for themselves.
+        """
+        for product in self.lowered.private:
+            self.base_of[product] = PRIVATE, 0
+        return max(self.lowered.private.values(), default=0)
+
     def _lifetimes(self) -> dict[Node, tuple[int, int]]:
-        """The first and the last launch that touches each buffer of the workspace."""
+        """The first and the last launch that touches each buffer of the workspace.
+
+        Launches that are joined to another count as that one: what is read in some of its jobs may
+        not be written in others.
+        """
         found: dict[Node, tuple[int, int]] = {}
-        for i, launch in enumerate(self.lowered.launches):
+        i = -1
+        for launch in self.lowered.launches:
+            i += not launch.joined
             for item in launch.rows[0] if launch.rows else ():  # all jobs touch the same buffers
                 if isinstance(item, Place) and isinstance(item.key, Node):
                     root, _ = self.lowered.inside.get(item.key, (item.key, 0))
@@ -177,12 +195,19 @@ class Plan:
 
     # -- program
 
-    def program(self) -> np.ndarray[Any, Any]:
-        """The program that walks this plan once: kernels loaded, places as bases and offsets."""
-        addresses = store.load_many([launch.text for launch in self.lowered.launches])
+    def program(self, rehearsal: Rehearsal | None = None) -> np.ndarray[Any, Any]:
+        """The program that walks this plan once: kernels loaded, places as bases and offsets.
+
+        With a rehearsal each phase comes after one in which its accesses are checked.
+        """
+        launches = self.lowered.launches
+        addresses = store.load_many([launch.text for launch in launches])
         program = Program()
-        for launch, address in zip(self.lowered.launches, addresses, strict=True):
-            program.phase(len(launch.rows)).call(address, [self._row(row) for row in launch.rows])
+        for i, (launch, address) in enumerate(zip(launches, addresses, strict=True)):
+            if rehearsal is not None and not launch.joined:
+                rehearsal.append(program, i)
+            phase = program.phases[-1] if launch.joined else program.phase(len(launch.rows))
+            phase.call(address, [self._row(row) for row in launch.rows])
         return program.array()
 
     def _row(self, row: list[int | Place]) -> list[int]:

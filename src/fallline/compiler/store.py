@@ -72,11 +72,11 @@ class Kernel:
 
 _addresses: dict[str, int] = {}  # text -> address
 _kernels: dict[int, Kernel] = {}  # address -> what was loaded there
-_lock = threading.RLock()
+lock = threading.RLock()
 # A fork waits for a load that another thread is in, so that the child finds the store whole.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )
 
 
@@ -89,7 +89,7 @@ def load(text: str) -> int:
 def load_many(texts: Iterable[str]) -> list[int]:
     """The addresses of several kernels; those that are new are announced together."""
     texts = list(texts)
-    with _lock:
+    with lock:
         kernels = [Kernel(text) for text in dict.fromkeys(texts) if text not in _addresses]
         new = [kernel for kernel in kernels if not _load_stored(kernel)]
         if new:
@@ -199,7 +199,7 @@ def _load_compiled(kernel: Kernel) -> None:
     code = compile_kernel(kernel.text, kernel.symbol, _write_source(kernel))
     _link(kernel, code)
     header = json.dumps(kernel.header(code)).encode()
-    _write(f"{kernel.symbol}.kernel", header + b"\n" + code)
+    write(f"{kernel.symbol}.kernel", header + b"\n" + code)
 
 
 def _write_source(kernel: Kernel) -> Path | None:
@@ -211,11 +211,14 @@ def _write_source(kernel: Kernel) -> Path | None:
     with suppress(OSError):
         if path.read_bytes() == text:
             return path
-    return _write(path.name, text)
+    return write(path.name, text)
 
 
-def _write(name: str, content: bytes) -> Path | None:
-    """Write a file whole or not at all. Processes that write the same one do not disturb."""
+def write(name: str, content: bytes, over: bool = True) -> Path | None:
+    """Write a file of the directory whole or not at all; None if that cannot be done.
+
+    Processes that write the same one do not disturb. Unless `over`, what is there already stays.
+    """
     folder = directory()
     if folder is None:
         return None
@@ -225,7 +228,8 @@ def _write(name: str, content: bytes) -> Path | None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            os.replace(temporary, folder / name)
+            if over or not _link_new(temporary, folder / name):
+                os.replace(temporary, folder / name)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -234,6 +238,17 @@ def _write(name: str, content: bytes) -> Path | None:
         _warn_unwritable(str(folder), error)
         return None
     return folder / name
+
+
+def _link_new(temporary: str, path: Path) -> bool:
+    """Let a file have this name too if no file has it; False where there are no second names."""
+    try:
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    except OSError:
+        return False
+    os.unlink(temporary)
+    return True
 
 
 _unwritable: set[str] = set()

@@ -28,6 +28,7 @@ class Unit:
     into   for a copy into a part of another buffer: where to
     fills  whether it writes all of a buffer of which other units then write parts
     guard  whether it checks that what it reads is finite
+    epilogue  loops that run in the jobs of this product
     """
 
     nodes: list[Node]
@@ -35,6 +36,7 @@ class Unit:
     into: Layout | None = None
     fills: bool = False
     guard: bool = False
+    epilogue: list[Unit] = field(default_factory=list)
     reads: set[Node] = field(default_factory=set)
     writes: set[Node] = field(default_factory=set)
     before: set[Unit] = field(default_factory=set)
@@ -49,8 +51,8 @@ def map_region(node: Node) -> Region:
 class Units:
     """The units of a graph.
 
-    ordered  in the order in which they run. inside  the parts that are computed in place: the
-    buffer that they belong to, and the offset in bytes.
+    inside  the parts that are computed in place: the buffer that they belong to, and the offset in
+    bytes.
     """
 
     def __init__(self, legal: Legal, guard: int | None = None) -> None:
@@ -65,9 +67,12 @@ class Units:
         self._find_order(guard)
         for node, donor in list(self.donors.items()):
             self._settle(node, donor)
+
+    def ordered(self) -> list[Unit]:
+        """The units in the order in which they run."""
         place = {node: i for i, node in enumerate(self.graph.nodes)}
         self.all.sort(key=lambda u: self._rank(u, place))
-        self.ordered = _sorted(self.all)
+        return _sorted(self.all)
 
     def _rank(self, unit: Unit, place: dict[Node, int]) -> tuple[int, int]:
         """Units run in the order of the graph where nothing else is asked; a guard, at once."""
@@ -221,7 +226,7 @@ class Units:
         if self.guard is not None:
             earlier.add(self.guard)
         fits = node.op is FINAL or self._is_elementwise(unit, node, donor)
-        if fits and not any(_depends(u, unit) for u in earlier):
+        if fits and not any(depends(u, unit) for u in earlier):
             unit.before |= earlier
             return
         copy = Node(node.spec, FINAL, (node,))
@@ -251,7 +256,7 @@ class Units:
         return True
 
 
-def _depends(later: Unit, earlier: Unit) -> bool:
+def depends(later: Unit, earlier: Unit) -> bool:
     """Whether one unit must come after the other."""
     stack, seen = [later], {later}
     while stack:

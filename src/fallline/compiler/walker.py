@@ -11,13 +11,15 @@ are the same bits on any number of threads.
     walk = Walk(program.array(), n_bases=2)
     walk.bases[1] = array.ctypes.data
     walk.run(steps=100)
+
+Walks of their own can be walked at the same time, each on one thread: `walk_together`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fallline.compiler import store, threads
 from fallline.compiler.library import blas
+from fallline.compiler.memory import PRIVATE
 from fallline.compiler.threads import TEAM
 
 Words = NDArray[np.int64]
@@ -93,16 +96,22 @@ class Walk:
     advance  (n_bases,) bytes by which each base moves on after a step; every run begins at `bases`
 
     Whoever owns the memory at `bases` keeps it alive during a run. `calls_blas` says that a kernel
-    calls BLAS, which is then kept to one thread during a run.
+    calls BLAS, which is then kept to one thread during a run. So many `private_bytes` are at the
+    base PRIVATE, other ones in every thread: what a job leaves there, later jobs may not expect.
     """
 
-    def __init__(self, program: Words, n_bases: int, calls_blas: bool = False) -> None:
+    def __init__(
+        self, program: Words, n_bases: int, calls_blas: bool = False, private_bytes: int = 0
+    ) -> None:
+        if private_bytes and n_bases <= PRIVATE:
+            raise ValueError(f"Walk: private memory is base {PRIVATE}; got n_bases={n_bases}.")
         self.program = np.ascontiguousarray(program, np.int64)
         self.control = _aligned(CONTROL_WORDS)
         self.bases = np.zeros(n_bases, np.int64)
         self.bases[0] = self.control.ctypes.data
         self.advance = np.zeros(n_bases, np.int64)
         self.calls_blas = calls_blas
+        self.private_bytes = private_bytes
         self._parts = [_Part(self)]
 
     def run(self, steps: int = 1, n_threads: int | None = None) -> int:
@@ -118,7 +127,7 @@ class Walk:
         finally:
             if self.calls_blas:
                 blas.release_threads()
-        return self.control.item(STATUS)
+        return self.status
 
     def _run_alone(self, steps: int) -> None:
         leader = self._parts[0]
@@ -148,13 +157,51 @@ class Walk:
                     del threads.lent[TEAM]
 
     @property
+    def status(self) -> int:
+        """What stopped the last run; 0 if nothing did."""
+        return self.control.item(STATUS)
+
+    @property
     def steps_done(self) -> int:
         """The steps that the last run completed; the one in which it was stopped is not counted."""
         return self.control.item(STEPS_DONE)
 
 
+def walk_together(
+    walks: Sequence[Walk], steps: Sequence[int], n_threads: int | None = None
+) -> list[int]:
+    """Take steps[i] steps of walks[i], of all of them at the same time; the status of each.
+
+    Each walk is on one thread, which then takes the next that nobody has begun. So the bits are
+    those of its run alone, and nobody waits between the phases; one that is stopped does not
+    disturb the others.
+    """
+    if not walks:
+        return []
+    outer, table = _together(*walks)
+    table[:, STEPS] = steps
+    n_threads = threads.get_threads() if n_threads is None else n_threads
+    outer.run(1, min(n_threads, len(walks)))
+    return [walk.status for walk in walks]
+
+
+@functools.lru_cache(maxsize=16)
+def _together(*walks: Walk) -> tuple[Walk, Words]:
+    """The walk whose jobs are these walks, and the table of its arguments, a row for each."""
+    if len(set(walks)) < len(walks):
+        raise ValueError("walk_together: each walk may be given once; one is there twice.")
+    program = Program()
+    program.phase(len(walks)).call(store.load(WALK), [walk._parts[0].alone() for walk in walks])
+    outer = Walk(program.array(), NOWHERE + 1, any(walk.calls_blas for walk in walks))
+    table = outer.program[-len(walks) * N_ARGS :].reshape(-1, N_ARGS)
+    return outer, table
+
+
+NOWHERE = 1  # a base of `_together` that is 0: offsets from it are addresses
+
 MODE, STEPS = 0, 1  # among the arguments of the kernel `walk`
 ALONE, BEGIN, JOIN = 0, 1, 2
+N_ARGS = 13
 
 
 class _Part:
@@ -165,16 +212,21 @@ class _Part:
 
     def __init__(self, walk: Walk) -> None:
         row = _aligned(len(walk.bases))
-        self._arrays = walk.control, walk.program, walk.bases, walk.advance, row
-        control, *pointers = (array.ctypes.data for array in self._arrays)
-        self.args = (ctypes.c_int64 * 12)(
-            JOIN, 0, control, len(walk.bases), *(0, 0), *(1, 0), *(2, 0), *(3, 0)
-        )
-        self.bases = (ctypes.c_void_p * 4)(*pointers)
+        private = _aligned(-(-walk.private_bytes // 8))
+        self._arrays = walk.control, private, walk.program, walk.bases, walk.advance, row
+        control, own, *self.pointers = (array.ctypes.data for array in self._arrays)
+        self.numbers = control, len(walk.bases), own if walk.private_bytes else 0
+        self.args = (ctypes.c_int64 * N_ARGS)(JOIN, 0, *self.numbers, 0, 0, 1, 0, 2, 0, 3, 0)
+        self.bases = (ctypes.c_void_p * 4)(*self.pointers)
         self.function = _function()
 
     def __call__(self) -> None:
         self.function(self.bases, self.args)
+
+    def alone(self) -> list[int]:
+        """The arguments of walking alone, as a job in a program that has the base NOWHERE."""
+        places = [word for address in self.pointers for word in (NOWHERE, address)]
+        return [ALONE, 0, *self.numbers, *places]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 import optree
@@ -16,6 +16,9 @@ from fallline.core.trace import Tracer
 from fallline.nn import flat
 from fallline.nn.context import join, with_context
 from fallline.ops import philox
+
+if TYPE_CHECKING:
+    from fallline.nn.inference import Inference
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +52,7 @@ class Module:
     `gather()`, stay true; another shape is a ValueError.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_children", "_classes", "_flat", "_link")
+    __slots__ = ("__dict__", "__weakref__", "_children", "_classes", "_flat", "_inference", "_link")
 
     # whether it must be told that it trains: dropout, batch normalisation
     needs_context: ClassVar[bool] = False
@@ -58,11 +61,12 @@ class Module:
     _children: tuple[str, ...] | None
     _classes: tuple[Any, ...] | None
     _flat: Array | None
+    _inference: Inference | None
     _link: str | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = object.__new__(cls)
-        for name in ("_children", "_classes", "_flat", "_link"):
+        for name in Module.__slots__[2:]:
             object.__setattr__(self, name, None)
         return self
 
@@ -188,19 +192,20 @@ class Module:
         plain = None if classes is None else tuple(np.asarray(classes).tolist())
         self._classes = plain
 
-    def predict(self, X: Any, *, batch_size: int = 4096) -> Array:
+    def predict(self, X: Any, *, batch_size: int | None = None) -> Array:
         """Predictions for the rows of X: classes, or values where it was trained on values.
 
         X  (n, ...). Returns (n,) classes for the links "softmax" and "margin" and for one output
         with the link "sigmoid", (n, k) of 0 and 1 for several such outputs, and numbers, (n,) or
-        (n, k), for "identity" and "exp". It runs compiled, `batch_size` rows at a time. Raises
-        RuntimeError where the link is not known yet.
+        (n, k), for "identity" and "exp". It runs compiled, `batch_size` rows at a time or a few
+        less, so a network that mixes rows has no place here. Raises RuntimeError where the link is
+        not known.
         """
         from fallline.nn.predict import predict
 
         return predict(self, X, batch_size)
 
-    def predict_proba(self, X: Any, *, batch_size: int = 4096) -> Array:
+    def predict_proba(self, X: Any, *, batch_size: int | None = None) -> Array:
         """Probabilities of the classes for the rows of X.
 
         X  (n, ...). Returns (n, k): rows that sum to 1 for the link "softmax" and, k = 2, for one

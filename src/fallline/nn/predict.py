@@ -1,20 +1,20 @@
-"""Predictions: a network run compiled, piece by piece, and its outputs read through the link."""
+"""Predictions: a network run compiled, and its outputs read through the link in the same plan."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fallline.compiler.function import Compiled, compile
-from fallline.core import tree
+from fallline.nn.inference import Pieces, Read, inference_of
 from fallline.ops.link import LINKS, Link
 
 if TYPE_CHECKING:
     from fallline.nn.module import Module
 
 Array = np.ndarray[Any, Any]
+
+PIECE = 1024  # rows: more are not faster, and their activations need more memory
 
 
 def check_link(link: str | None) -> str | None:
@@ -24,15 +24,22 @@ def check_link(link: str | None) -> str | None:
     return link
 
 
-def predict(net: Module, X: Any, batch_size: int) -> Array:
+def predict(net: Module, X: Any, batch_size: int | None) -> Array:
     """See `Module.predict`."""
     link = _link(net, "predict")
-    z = outputs(net, X, batch_size)
-    found = link.predict(z)
-    return _named(net, found) if link.classes(z.shape) else found
+    X, pieces = _ready(net, X, batch_size, link.predict)
+    found = pieces(X)
+    classes = net.classes
+    if classes is None or not link.classes((len(X), *pieces.outputs)):
+        return found
+    if found.size and found.max() >= len(classes):
+        raise ValueError(
+            f"predict: net.classes has {len(classes)} entries, but an output says {found.max()}."
+        )
+    return classes[found]
 
 
-def predict_proba(net: Module, X: Any, batch_size: int) -> Array:
+def predict_proba(net: Module, X: Any, batch_size: int | None) -> Array:
     """See `Module.predict_proba`."""
     link = _link(net, "predict_proba")
     if link.proba is None:
@@ -40,40 +47,40 @@ def predict_proba(net: Module, X: Any, batch_size: int) -> Array:
             f"predict_proba: outputs with the link {link.name!r} are not probabilities. Train with "
             "cross_entropy or binary_cross_entropy, or use predict."
         )
-    return link.proba(outputs(net, X, batch_size))
+    X, pieces = _ready(net, X, batch_size, link.proba)
+    return pieces(X)
 
 
-def outputs(net: Module, X: Any, batch_size: int = 4096) -> Array:
+def outputs(net: Module, X: Any, batch_size: int | None = None) -> Array:
     """What the network gives for each row of X, computed `batch_size` rows at a time."""
+    X, pieces = _ready(net, X, batch_size, _themselves)
+    return pieces(X)
+
+
+def _themselves(z: Any) -> Any:
+    return z
+
+
+def _ready(net: Module, X: Any, batch_size: int | None, read: Read) -> tuple[Array, Pieces]:
+    """X as an array of numbers, and what computes read(net(X))."""
     X = np.asarray(X)
     if X.ndim < 2:
         cure = " Did you mean X[None]?" if X.ndim == 1 else ""
         raise ValueError(f"predict: X must have shape (n, ...); got {X.shape}.{cure}")
-    if batch_size < 1:
+    most = PIECE if batch_size is None else batch_size
+    if most < 1:
         raise ValueError(f"predict: batch_size must be positive; got {batch_size}.")
-    run = _forward(tree.structure(net))
-    whole: Array | None = None
-    for start in range(0, max(len(X), 1), batch_size):
-        part = _in(net.dtype, X[start : start + batch_size])
-        z = run(net, part)
-        if len(part) == len(X):
-            return z
-        if whole is None:
-            whole = np.empty((len(X), *z.shape[1:]), z.dtype)
-        whole[start : start + len(part)] = z
-    assert whole is not None
-    return whole
+    inference = inference_of(net)
+    if X.dtype.kind not in "fiub":
+        X = _numbers(X, inference.dtype)
+    return X, inference.pieces(read, X, most)
 
 
-@lru_cache(maxsize=16)
-def _forward(structure: Any) -> Compiled:
-    """One compiled function for all networks of one architecture; what it compiles, it keeps."""
-    return compile(lambda net, X: net(X))
-
-
-def _in(dtype: np.dtype[Any], X: Array) -> Array:
-    """Numbers in the type of the network's parameters, as `fit` takes them."""
-    return X if X.dtype == dtype else X.astype(dtype)
+def _numbers(X: Array, dtype: np.dtype[Any]) -> Array:
+    """Numbers that came as objects, as they do from tables of several types."""
+    if X.dtype == object:
+        return X.astype(dtype)
+    raise TypeError(f"predict: X must hold real numbers; got {X.dtype}.")
 
 
 def _link(net: Module, caller: str) -> Link:
@@ -83,15 +90,3 @@ def _link(net: Module, caller: str) -> Link:
             f"network. Set net.link to one of {', '.join(LINKS)}, or call net(X)."
         )
     return LINKS[net.link]
-
-
-def _named(net: Module, index: Array) -> Array:
-    """Indices of classes as the classes themselves."""
-    classes = net.classes
-    if classes is None:
-        return index
-    if index.size and index.max() >= len(classes):
-        raise ValueError(
-            f"predict: net.classes has {len(classes)} entries, but an output says {index.max()}."
-        )
-    return classes[index]

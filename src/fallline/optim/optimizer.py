@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 Evaluate = Callable[[Any], tuple[Any, Any]]
@@ -47,6 +47,11 @@ class Optimizer(ABC):
     def changing(self) -> list[str]:
         """The hyperparameters that are inputs of a recorded step; others are part of it."""
         return []
+
+    @property
+    def form(self) -> Hashable:
+        """Equal for optimizers that differ in changing hyperparameters alone: one record serves."""
+        return self
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,12 @@ class Part:
     def fixed(self) -> Settings:
         """The settings that select the formula."""
         return {n: v for n, v in self.settings.items() if is_fixed(v)}
+
+    @property
+    def form(self) -> Hashable:
+        """Equal for parts whose graphs are equal, and so are their slots."""
+        fixed = tuple([(n, type(v), v) for n, v in self.fixed.items()])
+        return self.formula, self.only, tuple(self.changing), fixed, tuple(self.slots)
 
     @cached_property
     def slots(self) -> dict[str, Any]:

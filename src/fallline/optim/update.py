@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,12 @@ class Update(Optimizer):
     def changing(self) -> list[str]:
         """The hyperparameters that are inputs of a recorded step; all others are constants."""
         return [label for part, n, label in self._all() if n in part.changing]
+
+    @property
+    def form(self) -> Hashable:
+        if type(self) is not Update:  # which may do anything with its numbers
+            return self
+        return self.name, tuple([part.form for part in self.parts])
 
     # -- what it is made of
 

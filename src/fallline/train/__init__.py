@@ -1,9 +1,20 @@
-"""Training: `fit`, the engine under it, what it records, penalties."""
+"""Training: `fit`, `fit_many`, the engine under them, what it records, penalties."""
 
 from fallline.train.errors import DivergedError
 from fallline.train.fit import fit
 from fallline.train.history import History
+from fallline.train.many import fit_many
 from fallline.train.penalty import elastic_net, l1, l2, max_norm
 from fallline.train.trainer import Trainer
 
-__all__ = ["DivergedError", "History", "Trainer", "elastic_net", "fit", "l1", "l2", "max_norm"]
+__all__ = [
+    "DivergedError",
+    "History",
+    "Trainer",
+    "elastic_net",
+    "fit",
+    "fit_many",
+    "l1",
+    "l2",
+    "max_norm",
+]

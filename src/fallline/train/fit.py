@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from fallline.nn.module import Module
-from fallline.ops.link import Link
 from fallline.train import arguments
-from fallline.train.errors import DivergedError
 from fallline.train.history import History
 from fallline.train.penalty import MaxNorm, Penalty
 from fallline.train.progress import Silent, display
+from fallline.train.run import Callback, Run
+from fallline.train.together import together
 from fallline.train.trainer import Trainer
-
-Callback = Callable[[Trainer, History], Any]
 
 
 def fit(
@@ -79,6 +77,55 @@ def fit(
     >>> bool(abs(net.layers[0].W - 3).max() < 1e-3)
     True
     """
+    run = prepared(
+        net,
+        data,
+        loss=loss,
+        link=link,
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        seed=seed,
+        callbacks=callbacks,
+        progress=display(progress),
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        penalty=penalty,
+        label_smoothing=label_smoothing,
+        drop_last=drop_last,
+        replacement=replacement,
+    )
+    with suppress(KeyboardInterrupt):
+        for _ in together([run]):
+            pass
+    if run.error is not None:
+        raise run.error
+    return run.history
+
+
+def prepared(
+    net: Module,
+    data: tuple[Any, Any],
+    *,
+    loss: str | Callable[..., Any],
+    link: str | None,
+    optimizer: Any,
+    epochs: int,
+    batch_size: int | None,
+    validation: tuple[Any, Any] | None,
+    seed: int,
+    callbacks: Callback | Sequence[Callback],
+    progress: Silent,
+    sample_weight: Any,
+    class_weight: dict[Any, float] | str | None,
+    penalty: Penalty | MaxNorm | None,
+    label_smoothing: float,
+    drop_last: bool,
+    replacement: bool,
+    plans: dict[Any, Any] | None = None,
+) -> Run:
+    """The run that `fit` makes of its arguments. plans  see `Trainer`."""
     arguments.check_count("epochs", epochs, 0)
     arguments.check_count("seed", seed, 0)
     function = arguments.as_loss(loss, label_smoothing)
@@ -105,117 +152,8 @@ def fit(
         penalty=penalty,
         drop_last=drop_last,
         replacement=replacement,
+        plans=plans,
     )
     net.link, net.classes = meaning.name, targets.classes
     calls = [callbacks] if callable(callbacks) else callbacks
-    return _Loop(trainer, held, meaning, calls, display(progress)).run(epochs)
-
-
-class _Loop:
-    """The loop over epochs, with what is recorded on the way."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        held: tuple[Any, Any] | None,
-        link: Link,
-        callbacks: Sequence[Callback],
-        shown: Silent,
-    ) -> None:
-        self.trainer, self.held, self.link, self.shown = trainer, held, link, shown
-        self.callbacks = [(call, getattr(call, "every", 0)) for call in callbacks]
-        self.history = History()
-        self.losses: list[np.ndarray[Any, Any]] = []
-
-    def run(self, epochs: int) -> History:
-        try:
-            if epochs:
-                self._prepare()
-            self.shown.start(epochs, epochs * self.trainer.steps_per_epoch)
-            for epoch in range(1, epochs + 1):
-                self._epoch(epoch)
-                if self.history.stopped:
-                    break
-        except KeyboardInterrupt:
-            self.history.stopped = "interrupted"
-        except DivergedError as error:
-            self.losses.append(error.losses)
-            self._record()
-            error.history = self.history
-            raise
-        finally:
-            self.shown.stop()
-        self._record()
-        return self.history
-
-    def _prepare(self) -> None:
-        """Compile before the clock starts and before the progress is on the screen."""
-        self.trainer.prepare()
-        if self.held is not None:
-            self.trainer.prepare_evaluation(*self.held, self.link.name)
-
-    def _epoch(self, epoch: int) -> None:
-        trainer, history = self.trainer, self.history
-        left = trainer.steps_per_epoch
-        own: list[np.ndarray[Any, Any]] = []
-        while left and not history.stopped:
-            began = time.perf_counter()
-            try:
-                part = trainer.steps(min(left, self._until_someone_looks()))
-            finally:
-                history.seconds += time.perf_counter() - began
-            own.append(part)
-            self.losses.append(part)
-            left -= len(part)
-            self.shown.step(trainer.t, float(part[-1]))
-            if left:
-                self._call([call for call, every in self.callbacks if _is_due(every, trainer.t)])
-        row = self._row(epoch, np.concatenate(own) if own else np.zeros(0))
-        history.epochs.append(row)
-        self.shown.epoch(row)
-        self._call([call for call, _ in self.callbacks])
-
-    def _until_someone_looks(self) -> int:
-        """Steps until a callback wants to look, or the bar, about twenty times a second."""
-        t = self.trainer.t
-        return min([self.trainer.chunk, *[n - t % n for _, n in self.callbacks if n]])
-
-    def _row(self, epoch: int, losses: np.ndarray[Any, Any]) -> dict[str, float]:
-        """What the history says of an epoch."""
-        trainer = self.trainer
-        row = {"epoch": epoch, "step": trainer.t, "loss": self._mean(losses)}
-        row["seconds"] = self.history.seconds
-        rate = trainer.optimizer.hyper(max(trainer.t, 1)).get("lr")
-        if rate is not None:
-            row["lr"] = rate
-        if self.held is not None:
-            row["val_loss"], accuracy = trainer.evaluate(*self.held, self.link.name)
-            if self.link.right is not None:
-                row["val_accuracy"] = accuracy
-        return row
-
-    def _mean(self, losses: np.ndarray[Any, Any]) -> float:
-        """Over the examples of an epoch: the last batch may be smaller."""
-        if not len(losses):
-            return float("nan")
-        trainer = self.trainer
-        sizes = np.full(len(losses), trainer.batch_size)
-        rest = trainer.n % trainer.batch_size
-        if len(losses) == trainer.steps_per_epoch and rest and not trainer.drop_last:
-            sizes[-1] = rest
-        return float(np.average(losses.astype(np.float64), weights=sizes))
-
-    def _call(self, callbacks: list[Callback]) -> None:
-        for callback in callbacks:
-            self._record()
-            if callback(self.trainer, self.history):
-                self.history.stopped = "callback"
-
-    def _record(self) -> None:
-        if self.losses:
-            self.losses = [np.concatenate(self.losses)]
-            self.history.loss = self.losses[0]
-
-
-def _is_due(every: int, t: int) -> bool:
-    return every > 0 and t % every == 0
+    return Run(trainer, epochs, held, meaning, calls, progress)

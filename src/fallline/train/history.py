@@ -15,14 +15,17 @@ class History:
     loss      (steps,) the mean loss of each mini-batch, penalty included, before its step
     epochs    one dict per epoch: epoch (from 1), step, loss (mean over the epoch's examples),
               seconds, the rate, and with validation data val_loss and val_accuracy
-    seconds   wall time of the training steps; compiling them and evaluating are not counted
-    stopped   why training ended early ("interrupted", "callback"), else ""
+    seconds   wall time of the training steps; compiling them and evaluating are not counted. Of
+              runs side by side (`fit_many`) each has its own share of the threads' time
+    stopped   why training ended early ("interrupted", "callback", "diverged"), else ""
+    message   in words, if it diverged
     """
 
     loss: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(0, np.float32))
     epochs: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     stopped: str = ""
+    message: str = ""
 
     @property
     def steps(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 LINE_SECONDS = 10.0  # between plain lines
@@ -15,6 +16,30 @@ NARROWEST_BAR, WIDEST_BAR = 5, 40  # columns
 TIME = len("0:00:00")
 NUMBERS = ("loss", "val_loss", "val_accuracy")
 DISPENSABLE = ("val_loss", "val_accuracy")  # left out on narrow terminals, in this order
+
+
+@dataclass
+class Tally:
+    """How much of many runs is planned and done. `str` says it, with the rate since the start."""
+
+    runs: int = 0
+    epochs: int = 0
+    steps: int = 0
+    ended: int = 0
+    epochs_done: int = 0
+    steps_done: int = 0
+    began: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.epochs_done:,}/{self.epochs:,} epochs  {self.rate}"
+
+    @property
+    def rate(self) -> str:
+        return f"{self.steps_done / max(time.monotonic() - self.began, 1e-9):,.0f} steps/s"
+
+    @property
+    def title(self) -> str:
+        return f"runs {self.ended:{len(str(self.runs))}d}/{self.runs}"
 
 
 class Silent:
@@ -32,6 +57,9 @@ class Silent:
     def stop(self) -> None:
         """Training has ended, in whatever way, or could not begin."""
 
+    def runs(self, tally: Tally) -> None:
+        """How far many runs at the same time have come, instead of `step` and `epoch`."""
+
 
 class Lines(Silent):
     """One plain line per epoch, at most one every few seconds, and always the last one."""
@@ -48,6 +76,11 @@ class Lines(Silent):
 
     def epoch(self, row: dict[str, float]) -> None:
         self._pending = f"epoch {row['epoch']:.0f}/{self.epochs}  {_numbers(row)}"
+        if time.monotonic() - self._last >= self.every:
+            self._flush()
+
+    def runs(self, tally: Tally) -> None:
+        self._pending = f"{tally.title}  {tally}"
         if time.monotonic() - self._last >= self.every:
             self._flush()
 
@@ -95,6 +128,12 @@ class Bar(Silent):
         now = min(int(row["epoch"]) + 1, self.epochs)
         self._progress.update(self._task, description=self._epoch(now), numbers=self._fitting())
 
+    def runs(self, tally: Tally) -> None:
+        room = self._room(tally.title)
+        shown = next(text for text in (str(tally), tally.rate, "") if len(text) <= max(room, 0))
+        now = {"description": tally.title, "completed": tally.steps_done}
+        self._progress.update(self._task, numbers=shown, **now)
+
     def stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
@@ -102,10 +141,13 @@ class Bar(Silent):
     def _epoch(self, now: int) -> str:
         return f"epoch {now:{len(str(self.epochs))}d}/{self.epochs}"
 
+    def _room(self, title: str) -> int:
+        """Columns that are left for numbers."""
+        return int(self._progress.console.width) - len(title) - NARROWEST_BAR - TIME - 3
+
     def _fitting(self) -> str:
         """As many of the numbers as there is room for beside the epoch, the bar and the time."""
-        room = self._progress.console.width - len(self._epoch(1)) - NARROWEST_BAR - TIME - 3
-        row = dict(self._row)
+        room, row = self._room(self._epoch(1)), dict(self._row)
         for name in DISPENSABLE:
             if len(_numbers(row)) > room:
                 row.pop(name, None)
@@ -114,6 +156,58 @@ class Bar(Silent):
 
 def _numbers(row: dict[str, float]) -> str:
     return "  ".join(f"{name} {row[name]:.4g}" for name in NUMBERS if name in row)
+
+
+class Whole:
+    """Many runs on one display: each has a `part` that it tells what it does."""
+
+    def __init__(self, shown: Silent) -> None:
+        self.shown, self.tally = shown, Tally()
+
+    def part(self) -> Silent:
+        return _Part(self)
+
+    def expect(self, runs: int, epochs: int, steps: int) -> None:
+        """So much is to be done."""
+        self.tally = Tally(runs, epochs, steps)
+
+    def begin(self) -> None:
+        """A run begins: the clock starts with the first."""
+        if not self.tally.began:
+            self.tally.began = time.monotonic()
+            self.shown.start(self.tally.epochs, self.tally.steps)
+            self.shown.runs(self.tally)
+
+    def add(self, steps: int = 0, epochs: int = 0, ended: int = 0) -> None:
+        tally = self.tally
+        tally.steps_done += steps
+        tally.epochs_done += epochs
+        tally.ended += ended
+        if tally.began:
+            self.shown.runs(tally)
+
+    def close(self) -> None:
+        self.shown.stop()
+
+
+class _Part(Silent):
+    """What one of many runs has to say."""
+
+    def __init__(self, whole: Whole) -> None:
+        self.whole, self.done = whole, 0
+
+    def start(self, epochs: int, steps: int) -> None:
+        self.whole.begin()
+
+    def step(self, done: int, loss: float) -> None:
+        self.whole.add(steps=done - self.done)
+        self.done = done
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self.whole.add(epochs=1)
+
+    def stop(self) -> None:
+        self.whole.add(ended=1)
 
 
 def display(progress: bool | Silent | None) -> Silent:

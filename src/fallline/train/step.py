@@ -8,7 +8,7 @@ inputs, after the loss was found finite.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def as_inputs(X: Any, dtype: np.dtype[Any]) -> Any:
 class Objective:
     """What is minimised: the loss of each example, how they are weighted, the penalty."""
 
-    loss: Callable[..., Any]
+    loss: Callable[..., Any] = field(hash=False)  # some objects that can be called have no hash
     penalty: Penalty | MaxNorm | None = None
     n_data: int = 1
     weighted: bool = False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fallline.compiler.plan import Plan
 from fallline.compiler.texts import NOT_FINITE
+from fallline.compiler.threads import get_threads
+from fallline.compiler.walker import STEPS_DONE, walk_together
 from fallline.core import tree
 from fallline.core.graph import Graph
 from fallline.core.spec import spec_of
@@ -52,7 +54,10 @@ class Trainer:
     losses; however they are divided into calls, the bits are the same.
 
     t  steps taken. epoch, position  of the next step: the epoch, from 0, and the examples of it
-    that were seen.
+    that were seen. seconds  spent on steps, with others beside it its own share of the threads.
+
+    plans  a dict that several trainers are given: those of one loss and equal networks, data and
+    optimizers but for numbers then trace their steps once.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Trainer:
         penalty: Any = None,
         drop_last: bool = False,
         replacement: bool = False,
+        plans: dict[Any, Any] | None = None,
     ) -> None:
         self.net = net
         self.X, self.y = np.ascontiguousarray(data[0]), np.ascontiguousarray(data[1])
@@ -85,9 +91,10 @@ class Trainer:
         self.objective = Objective(loss, penalty, self.n, self.weights is not None)
         self.slots, self.scalars = self._first_state()
         self.t = self.epoch = self.position = 0
+        self.seconds = 0.0
         self._order: Array | None = None
         self._bound: dict[int, _BoundStep] = {}  # by batch size
-        self._evaluated: dict[Any, Plan] = {}
+        self._plans = {} if plans is None else plans  # traced by it or for it
 
     def _first_state(self) -> tuple[list[Array], list[float]]:
         """The optimizer's slots, each as one vector, and its scalars."""
@@ -115,13 +122,17 @@ class Trainer:
         done = 0
         while done < n:
             batch, count = self._next_batches(n - done)
-            taken = self._step_of(batch).take(count, found[done : done + count])
+            taken = self._step_of(batch).take(found[done : done + count])
             done += taken
             if taken < count:
-                error = DivergedError(diagnose(self, float(found[done])), self.t + 1)
-                error.losses = found[:done]
-                raise error
+                raise self._diverged(found, done)
         return found
+
+    def _diverged(self, losses: Array, done: int) -> DivergedError:
+        """The error of a step whose loss, losses[done], is not finite."""
+        error = DivergedError(diagnose(self, float(losses[done])), self.t + 1)
+        error.losses = losses[:done]
+        return error
 
     def prepare(self) -> None:
         """Trace, compile and load what `steps` needs, so that its time is that of training."""
@@ -170,9 +181,11 @@ class Trainer:
         found = self._bound.get(batch)
         if found is None:
             X, y = spec_of(self.X), spec_of(self.y)
-            given = self.layout, self.objective, self.optimizer, X, y, batch
-            step = _kept(_steps, *record_step(*given))
-            found = self._bound[batch] = _BoundStep(self, step)
+            key = self.layout, self.objective, self.optimizer.form, X, y, batch
+            if key not in self._plans:
+                given = self.layout, self.objective, self.optimizer, X, y, batch
+                self._plans[key] = _kept(_steps, *record_step(*given))
+            found = self._bound[batch] = _BoundStep(self, self._plans[key])
         return found
 
     # -- looking
@@ -210,10 +223,90 @@ class Trainer:
             self._evaluation(X[part], y[part], link).prepare()
 
     def _evaluation(self, X: Array, y: Array, link: str) -> Plan:
-        given = self.layout, self.objective.loss, link, spec_of(X), spec_of(y)
-        if given not in self._evaluated:
-            self._evaluated[given] = _kept(_evaluations, *record_evaluation(*given))
-        return self._evaluated[given]
+        key = self.layout, self.objective, link, spec_of(X), spec_of(y)
+        if key not in self._plans:
+            given = self.layout, self.objective.loss, link, spec_of(X), spec_of(y)
+            self._plans[key] = _kept(_evaluations, *record_evaluation(*given))
+        return self._plans[key]
+
+
+def steps_together(
+    trainers: Sequence[Trainer], counts: Sequence[int]
+) -> list[Array | DivergedError]:
+    """Take counts[i] steps of trainers[i], of all of them at the same time.
+
+    Returns the losses of each, or the error that its `steps` would have raised. Each trainer is on
+    one thread, and comes to stand where its own `steps` would have left it, to the bit. That is the
+    way for many small networks, which the threads could not share: they take one each.
+    """
+    if len(set(map(id, trainers))) < len(trainers):
+        raise ValueError("steps_together: each trainer may be given once; one is there twice.")
+    tasks = [_Task(trainer, n) for trainer, n in zip(trainers, counts, strict=True)]
+    while unfinished := [task for task in tasks if task.unfinished]:
+        _take_together(unfinished)
+    return [task.error or task.losses for task in tasks]
+
+
+def _take_together(tasks: list[_Task]) -> None:
+    """Take each task some steps further, in one call of about CALL_SECONDS, or in more."""
+    n_threads = get_threads()
+    budget = CALL_SECONDS * n_threads
+    call: list[tuple[_Task, _BoundStep]] = []
+    expected = 0.0
+    for task in tasks:
+        bound, losses = task.next()
+        if not bound.seconds:
+            task.advance(bound, bound.take(losses[:1]))
+            continue
+        bound.prepare(losses, bound.pace(budget / len(tasks)))
+        call.append((task, bound))
+        expected += bound.prepared * bound.seconds
+        if expected > budget:
+            _walk_together(call, n_threads)
+            call, expected = [], 0.0
+    if call:
+        _walk_together(call, n_threads)
+
+
+def _walk_together(call: list[tuple[_Task, _BoundStep]], n_threads: int) -> None:
+    """Walk what was prepared, in one call."""
+    steps = [bound.prepared for _, bound in call]
+    began = time.perf_counter()
+    try:
+        walk_together([bound.frame.walk for _, bound in call], steps, n_threads)
+        seconds = (time.perf_counter() - began) * min(n_threads, len(call))
+    finally:
+        taken = [bound.settle() for _, bound in call]
+    expected = sum(n * bound.seconds for n, (_, bound) in zip(taken, call, strict=True))
+    for n, (task, bound) in zip(taken, call, strict=True):
+        bound.seconds *= seconds / expected if expected else 1.0
+        task.trainer.seconds += n * bound.seconds
+        task.advance(bound, n)
+
+
+class _Task:
+    """A number of steps that a trainer is to take, and how far it is."""
+
+    def __init__(self, trainer: Trainer, n: int) -> None:
+        self.trainer = trainer
+        self.losses = np.empty(n, trainer.params.dtype)
+        self.done = 0
+        self.error: DivergedError | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        return self.error is None and self.done < len(self.losses)
+
+    def next(self) -> tuple[_BoundStep, Array]:
+        """The step of the next batches, and the places of their losses."""
+        batch, count = self.trainer._next_batches(len(self.losses) - self.done)
+        return self.trainer._step_of(batch), self.losses[self.done : self.done + count]
+
+    def advance(self, bound: _BoundStep, taken: int) -> None:
+        """Enter that so many steps were taken."""
+        self.done += taken
+        if not bound.succeeded():
+            self.error = self.trainer._diverged(self.losses, self.done)
 
 
 class _BoundStep:
@@ -235,35 +328,60 @@ class _BoundStep:
         self.frame.bind(step.key, self.key, self.key.strides[0])
         self.loss = step.plan.lowered.outputs[LOSS]  # None: a constant
         self.has_schedules = any(map(callable, trainer.optimizer.defaults.values()))
+        self.prepared = 0  # steps
+        self.states: list[list[float]] = []  # the optimizer's scalars before each, and after all
 
-    def take(self, count: int, losses: Array) -> int:
-        """Up to `count` steps over the next batches; returns how many were completed."""
-        trainer, frame, batch = self.trainer, self.frame, self.step.batch
+    def take(self, losses: Array) -> int:
+        """Steps over the next batches, one for each of the losses; how many were completed."""
         done = 0
-        while done < count:
-            chunk = min(count - done, MOST_ROWS, self._pace())
-            states = self._write_numbers(trainer.t + 1, chunk)
-            order = trainer.order[trainer.position : trainer.position + chunk * batch]
-            frame.bind(self.step.index, order, batch * order.itemsize)
-            if self.loss is not None:
-                frame.bind(self.loss, losses[done : done + chunk], losses.itemsize)
+        while done < len(losses):
+            self.prepare(losses[done:], self.pace())
             began = time.perf_counter()
-            status = frame.walk_steps(chunk)
-            self.seconds = (time.perf_counter() - began) / chunk
-            taken = frame.walk.steps_done if status else chunk
-            trainer.t += taken
-            trainer.position += taken * batch
-            trainer.scalars = states[taken]
-            done += taken
-            if status == NOT_FINITE:
+            try:
+                self.frame.walk_steps(self.prepared)
+                seconds = time.perf_counter() - began
+                self.seconds = seconds / self.prepared
+                self.trainer.seconds += seconds
+            finally:
+                done += self.settle()
+            if not self.succeeded():
                 break
-            if status:
-                raise IndexError("fit: a label or an index is out of bounds.")
         return done
 
-    def _pace(self) -> int:
-        """Steps in one call: the first is taken alone, to learn how long it takes."""
-        return max(1, int(CALL_SECONDS / self.seconds)) if self.seconds else 1
+    def pace(self, seconds: float = CALL_SECONDS) -> int:
+        """Steps in so much time: the first is taken alone, to learn how long it takes."""
+        return max(1, int(seconds / self.seconds)) if self.seconds else 1
+
+    def prepare(self, losses: Array, most: int) -> None:
+        """Make ready the next `prepared` steps, at most `most`; to be walked once."""
+        began = time.perf_counter()
+        trainer, frame, batch = self.trainer, self.frame, self.step.batch
+        count = min(len(losses), most, MOST_ROWS)
+        self.states = self._write_numbers(trainer.t + 1, count)
+        order = trainer.order[trainer.position : trainer.position + count * batch]
+        frame.bind(self.step.index, order, batch * order.itemsize)
+        if self.loss is not None:
+            frame.bind(self.loss, losses[:count], losses.itemsize)
+        frame.walk.control[STEPS_DONE] = 0
+        self.prepared = count
+        trainer.seconds += time.perf_counter() - began
+
+    def settle(self) -> int:
+        """Enter into the trainer what was walked, all of it or less; the number of steps."""
+        # Also after Ctrl-C. Python does not notice another one where nothing is called.
+        trainer = self.trainer
+        taken = int(self.frame.walk.control[STEPS_DONE])
+        trainer.t += taken
+        trainer.position += taken * self.step.batch
+        trainer.scalars = self.states[taken]
+        return taken
+
+    def succeeded(self) -> bool:
+        """Whether the walk was not stopped by a loss that is not finite."""
+        status = self.frame.walk.status
+        if status not in (0, NOT_FINITE):
+            raise IndexError("fit: a label or an index is out of bounds.")
+        return status == 0
 
     def _write_numbers(self, t: int, count: int) -> list[list[float]]:
         """The numbers of the next steps, by Python in float64, a row each.

@@ -29,12 +29,16 @@ _LETTERS: dict[np.dtype[Any], str] = {np.dtype(np.float32): "s", np.dtype(np.flo
 
 
 class _Blas(NamedTuple):
-    """A BLAS that was found: its functions, how a kernel calls them, its number of threads."""
+    """A BLAS that was found: its functions, how a kernel calls them, its number of threads.
+
+    `build` says what it is, and the processor that it takes this one for.
+    """
 
     functions: dict[np.dtype[Any], int]
     call: str
     get_threads: Callable[[], int] = lambda: 1
     set_threads: Callable[[int], object] = lambda n: None
+    build: str = ""
 
 
 def gemm_text(dtype: DTypeLike) -> str:
@@ -48,6 +52,11 @@ def gemm_text(dtype: DTypeLike) -> str:
 def gemm_function(dtype: DTypeLike) -> int:
     """The address that the kernel of gemm_text(dtype) wants as its first argument."""
     return _blas().functions.get(np.dtype(dtype), 0)
+
+
+def build() -> str:
+    """Which BLAS it is: library, version and processor, as it says itself."""
+    return _blas().build
 
 
 # One thread while we call it ----------------------------------------------------------------------
@@ -109,7 +118,7 @@ def _openblas_of_numpy() -> _Blas | None:
             functions = {
                 d: _address(library, f"scipy_cblas_{c}gemm64_") for d, c in _LETTERS.items()
             }
-            return _Blas(functions, "gemm_cblas", *_thread_control(library, "64_"))
+            return _Blas(functions, "gemm_cblas", *_control(library, "64_"))
     return None
 
 
@@ -123,8 +132,8 @@ def _blas_of_scipy() -> _Blas | None:
     functions = {dtype: _unwrapped(capsule) for dtype, capsule in capsules.items()}
     for library in _libraries(sys.modules["scipy"].__file__ or "", "openblas"):
         with contextlib.suppress(AttributeError):
-            return _Blas(functions, "gemm_fortran", *_thread_control(library, ""))
-    return _Blas(functions, "gemm_fortran")
+            return _Blas(functions, "gemm_fortran", *_control(library, ""))
+    return _Blas(functions, "gemm_fortran", build=f"SciPy {sys.modules['scipy'].__version__}")
 
 
 def _libraries(package: str, name: str) -> Iterator[ctypes.PyDLL]:
@@ -140,13 +149,15 @@ def _address(library: ctypes.PyDLL, name: str) -> int:
     return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
-def _thread_control(
+def _control(
     library: ctypes.PyDLL, suffix: str
-) -> tuple[Callable[[], int], Callable[[int], object]]:
+) -> tuple[Callable[[], int], Callable[[int], object], str]:
     get = getattr(library, f"scipy_openblas_get_num_threads{suffix}")
     set_ = getattr(library, f"scipy_openblas_set_num_threads{suffix}")
     set_.restype = None
-    return get, set_
+    build = getattr(library, f"scipy_openblas_get_config{suffix}")
+    build.restype = ctypes.c_char_p
+    return get, set_, build().decode()
 
 
 def _unwrapped(capsule: object) -> int:

@@ -11,23 +11,13 @@ for the elementary functions, chapter 6). Errors in ulp, measured over the whole
     expm1         1.4       1.9
     tanh          2.5       2.6
     sigmoid       2.5       2.4
-    erf           1.6       libm
 """
 
 from __future__ import annotations
 
-import numpy as np
-
+from fallline.compiler.library import pairs
 from fallline.compiler.library.real import Real, horner, power_of_two, real
-from fallline.compiler.library.value import Value, absolute, copysign, fma, library, where
-
-# -log(erfc(x)) = x (G0 + x G(x)),  0 <= x <= 3.95
-_ERF_FIRST = (1.128379225730896, -5.863538342219759e-08)  # 2 / sqrt(pi)
-_ERF = (
-    *(1.1534100394783309e-06, -2.0941162802046165e-05, 0.00016572904132772237),
-    *(-0.0007367539801634848, 0.0017942928243428469, -0.0002492816129233688),
-    *(-0.019119272008538246, 0.10277161002159119, 0.6366198062896729),
-)
+from fallline.compiler.library.value import Value, absolute, copysign, fma, where
 
 
 def exp(x: Value) -> Value:
@@ -75,16 +65,6 @@ def sigmoid(x: Value) -> Value:
     return where(x < 0, e, 1) / (e + 1)
 
 
-def erf(x: Value) -> Value:
-    """erf |x| = 1 - e^-g(|x|),  g = -log erfc, which is smooth and nearly a parabola."""
-    if x.dtype != np.float32:
-        return library("erf", x)
-    a = absolute(x)
-    a = where(a > 3.95, 3.95, a)  # erf is 1 from 3.92 on
-    g = fma(a, _ERF_FIRST[0], a * fma(horner(_ERF, a), a, _ERF_FIRST[1]))
-    return copysign(expm1_negative(-g), x)
-
-
 def _clamp(x: Value, low: float, high: float) -> Value:
     """x in [low, high]; NaN stays."""
     x = where(x < low, low, x)
@@ -97,6 +77,27 @@ def _split(x: Value, kind: Real) -> tuple[Value, Value]:
     n = shifted - kind.magic
     r = fma(n, -kind.log2[1], fma(n, -kind.log2[0], x))
     return _integer(shifted, kind), r
+
+
+def split_down(x: Value, kind: Real) -> tuple[Value, Value]:
+    """n and r of x = n log 2 + r,  0 <= r <= log 2, of x >= 0."""
+    shifted = fma(x, kind.log2_e[0], -0.5) + kind.magic
+    n = shifted - kind.magic
+    r = fma(n, -kind.log2[1], fma(n, -kind.log2[0], x))
+    return _integer(shifted, kind), r
+
+
+def exp_pair(x: Value, low: Value) -> Value:
+    """e^(x + low) rounded almost once; low is beyond the last bits of x, and a number."""
+    kind = real(x)
+    low = where((x < kind.exp_range[0]) | (x > kind.exp_range[1]), 0, low)
+    x = _clamp(x, *kind.exp_range)
+    shifted = fma(x, kind.log2_e[0], kind.magic)
+    n = shifted - kind.magic
+    r, low = pairs.add_smaller(fma(n, -kind.log2[0], x), fma(n, -kind.log2[1], low))
+    one_and_r, lost = pairs.add_smaller(x.constant(1), r)
+    p = one_and_r + (lost + fma(horner(kind.exp, r), r * r, low))
+    return _scale(p, _integer(shifted, kind))
 
 
 def _integer(shifted: Value, kind: Real) -> Value:

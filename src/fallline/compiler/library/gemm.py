@@ -1,8 +1,8 @@
 """Matrix products: which kernel computes one, and its text.
 
-    serves(dtype, form, m, n, k)         "vector", "blas" or "loops"
+    serves(dtype, m, n, k, limit)        "vector", "blas" or "loops"
     gemm_text(dtype, trans_a, trans_b)   the kernel of explicit vectors
-    call(dtype, form, m, n, k)           the text of the kernel that serves, and how to call it
+    call(dtype, form, m, n, k, limit)    the text of the kernel that serves, and how to call it
     grid(m, n, k)                        the jobs that a product is split into
 
 C (m, n) = op(A) (m, k) op(B) (k, n), plus C where accumulate is 1; all row-major, lda, ldb, ldc the
@@ -24,25 +24,24 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fallline.compiler import host
 from fallline.compiler.library import blas
 
-VERSION = 1  # of BLOCKINGS and `serves`: another may give other bits
+VERSION = 1  # of BLOCKINGS, LIMITS and `serves`: another may give other bits
 SERVICES = ("vector", "blas", "loops")
 FORMS = ("NN", "NT", "TN", "TT")
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Blocking(NamedTuple):
-    """How an instruction set is used, and for which products.
+    """How an instruction set is used.
 
     Tiles are `rows` x `vectors` registers of `register` bytes. They leave room for a row of B and
     an element of A among the registers: of which AVX-512 has 32, AVX2 16. `depth` rows of B are
-    gone through at a time, `packed` if it is transposed. Products of `limit` multiply-adds and
-    more are left to BLAS.
+    gone through at a time, `packed` if it is transposed.
     """
 
     register: int
@@ -50,24 +49,24 @@ class Blocking(NamedTuple):
     vectors: int
     depth: int
     packed: int
-    limit: float
 
 
-# Measured beside OpenBLAS (benchmarks/kernels.py). It has no kernels of its own for the newest
-# processors with AVX-512; with AVX2 it is faster by a fifth on large products, slower on small.
-BLOCKINGS = {
-    "avx512": Blocking(64, 8, 3, 512, 256, math.inf),
-    "avx2": Blocking(32, 6, 2, 512, 512, 1 << 18),
-}
+BLOCKINGS = {"avx512": Blocking(64, 8, 3, 512, 256), "avx2": Blocking(32, 6, 2, 512, 512)}
+
+# Products of so many multiply-adds and more are left to BLAS, unless `choice` has measured it here.
+# Measured beside OpenBLAS (benchmarks/kernels). It has no kernels of its own for the newest
+# processors with AVX-512, where ours are faster at any size: so there nothing is measured. With
+# AVX2 it is faster by a fifth on large products, slower on small. Plain loops are slower by far.
+LIMITS = {"avx512": math.inf, "avx2": 1 << 18, "": 0}
 
 
 @functools.cache
 def instruction_set() -> str:
-    """The host's, among those with a blocking; else ""."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl"):
+    """The one that kernels are compiled for, among those with a blocking; else ""."""
+    able = host.features()
+    if able >= {"avx512f", "avx512vl"}:
         return "avx512"
-    return "avx2" if features.get("avx2") and features.get("fma") else ""
+    return "avx2" if able >= {"avx2", "fma"} else ""
 
 
 def available() -> bool:
@@ -75,17 +74,26 @@ def available() -> bool:
     return bool(instruction_set())
 
 
-def serves(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> str:
-    """Which kernel computes C (m, n) from a sum over k: "vector", "blas" or "loops"."""
-    able = []
+def services(dtype: DTypeLike) -> list[str]:
+    """The kernels that can compute products of a dtype: the first, small ones at least."""
+    able = ["loops"]
     if available() and np.dtype(dtype) in _DTYPES:
-        able.append("vector")
+        able.insert(0, "vector")
     if blas.gemm_function(dtype):
-        able.append("blas")
-    if len(able) == 2 and m * n * k >= BLOCKINGS[instruction_set()].limit:
-        able.reverse()
-    able.append("loops")
-    return forced() if forced() in able else able[0]
+        able.insert(1, "blas")
+    return able
+
+
+def serves(dtype: DTypeLike, m: int, n: int, k: int, limit: float | None = None) -> str:
+    """Which kernel computes C (m, n) from a sum over k: "vector", "blas" or "loops".
+
+    From `limit` multiply-adds on it is BLAS; None: from what LIMITS says.
+    """
+    able = services(dtype)
+    if forced() in able:
+        return forced()
+    limit = LIMITS[instruction_set()] if limit is None else limit
+    return "blas" if "blas" in able and m * n * k >= limit else able[0]
 
 
 @functools.cache
@@ -106,7 +114,7 @@ def gemm_text(
     """
     dtype = np.dtype(dtype)
     form = "NT"[trans_a] + "NT"[trans_b]
-    register, rows, vectors, depth, packed, _ = blocking or BLOCKINGS[instruction_set()]
+    register, rows, vectors, depth, packed = blocking or BLOCKINGS[instruction_set()]
     numbers = (register // dtype.itemsize, rows, vectors, packed if trans_b else depth)
     text = _source("gemm_vector.py")
     for old, new in {
@@ -127,9 +135,15 @@ class Call(NamedTuple):
     calls_blas: bool
 
 
-def call(dtype: DTypeLike, form: str, m: int, n: int, k: int) -> Call:
-    """The kernel that serves a product, or any part of it."""
-    service = serves(dtype, form, m, n, k)
+def call(
+    dtype: DTypeLike, form: str, m: int, n: int, k: int, limit: float | None = None
+) -> Call:
+    """The kernel that serves a product, or any part of it; `limit` as in `serves`."""
+    return call_of(serves(dtype, m, n, k, limit), dtype, form)
+
+
+def call_of(service: str, dtype: DTypeLike, form: str) -> Call:
+    """The kernel of a service."""
     trans = tuple(int(letter == "T") for letter in form)
     if service == "vector":
         return Call(gemm_text(dtype, bool(trans[0]), bool(trans[1])), (), False)

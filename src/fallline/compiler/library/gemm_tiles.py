@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.extending import intrinsic
 
-from fallline.compiler.library.machine import operation
+from fallline.compiler.library.machine import operation, private_array
 from fallline.compiler.library.value import Value, where
 from fallline.compiler.library.vector import Unit, Variable, loop, when
 
@@ -123,9 +123,7 @@ def memory(count: int) -> Any:
 
     def allocate(context, like):
         def lower(context, builder, signature, values):
-            place = cgutils.alloca_once(builder, values[0].type.pointee, size=count)
-            place.align = 64
-            return place
+            return private_array(builder, values[0], count, align=64)
 
         return like(like), lower
 

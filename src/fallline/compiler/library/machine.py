@@ -11,14 +11,18 @@ import functools
 import inspect
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
-_INT8, _INT32, _INT64, _VOID = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.VoidType()
+from fallline.compiler.library import bounds
+
+_BIT, _INT8, _INT32, _INT64 = map(ir.IntType, (1, 8, 32, 64))
+_VOID = ir.VoidType()
 _ORDER = "seq_cst"
 
 
@@ -100,6 +104,13 @@ def yield_processor(builder):
     _call(builder, "SwitchToThread" if os.name == "nt" else "sched_yield", [], _INT32)
 
 
+def private_array(builder: ir.IRBuilder, like: ir.Value, count: int, align: int = 0) -> ir.Value:
+    """For emitters: a pointer like another to so many elements on the stack, not initialised."""
+    place = cgutils.alloca_once(builder, bounds.element_type(like), size=count)
+    place.align = align or place.align
+    return bounds.scratch(builder, like, place, count)
+
+
 @intrinsic(prefer_literal=True)
 def scratch(context, like, count):
     """A private array of `count` (a literal) elements of the type that the pointer `like` has.
@@ -108,8 +119,7 @@ def scratch(context, like, count):
     """
 
     def lower(context, builder, signature, values):
-        kind = context.get_data_type(signature.args[0].dtype)
-        return cgutils.alloca_once(builder, kind, size=count.literal_value)
+        return private_array(builder, values[0], count.literal_value)
 
     return like(like, count), lower
 
@@ -132,9 +142,10 @@ def gemm_cblas(builder, function, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, 
     """C = op(A) op(B) + beta C, row-major, by a cblas_?gemm with 64-bit integers."""
     row_major, no_trans, trans = _INT32(101), _INT32(111), _INT32(112)
     op_a, op_b = (builder.select(_flag(builder, t), trans, no_trans) for t in (trans_a, trans_b))
-    sizes = [m, n, k]
-    matrices = [beta.type(1.0), a, lda, b, ldb, beta, c, ldc]
-    _call(builder, function, [row_major, op_a, op_b, *sizes, *matrices])
+    sizes = (m, n, k)
+    with _operands(builder, trans_a, trans_b, sizes, (a, lda), (b, ldb), (c, ldc)) as (a, b, c):
+        matrices = [beta.type(1.0), a, lda, b, ldb, beta, c, ldc]
+        _call(builder, function, [row_major, op_a, op_b, *sizes, *matrices])
 
 
 @operation(types.void, *_GEMM)
@@ -152,18 +163,35 @@ def gemm_fortran(builder, function, trans_a, trans_b, m, n, k, a, lda, b, ldb, c
     def integer(value: ir.Value) -> ir.Value:
         return place(builder.trunc(value, _INT32))
 
-    sizes = map(integer, (n, m, k))
-    matrices = [
-        place(beta.type(1.0)),
-        b,
-        integer(ldb),
-        a,
-        integer(lda),
-        place(beta),
-        c,
-        integer(ldc),
+    sizes = (m, n, k)
+    with _operands(builder, trans_a, trans_b, sizes, (a, lda), (b, ldb), (c, ldc)) as (a, b, c):
+        left, right = [b, integer(ldb)], [a, integer(lda)]
+        matrices = [place(beta.type(1.0)), *left, *right, place(beta), c, integer(ldc)]
+        letters = [letter(trans_b), letter(trans_a)]
+        _call(builder, function, [*letters, *map(integer, (n, m, k)), *matrices])
+
+
+@contextmanager
+def _operands(builder, trans_a, trans_b, sizes, a, b, c) -> Iterator[list[ir.Value]]:
+    """The addresses of a product's matrices; what follows is done if all lie in their bounds."""
+    m, n, k = sizes
+    found = [
+        _matrix(builder, a, _flag(builder, trans_a), m, k, writes=False),
+        _matrix(builder, b, _flag(builder, trans_b), k, n, writes=False),
+        _matrix(builder, c, _BIT(0), m, n, writes=True),
     ]
-    _call(builder, function, [letter(trans_b), letter(trans_a), *sizes, *matrices])
+    places, inside = zip(*found)
+    with builder.if_then(functools.reduce(builder.and_, inside)):
+        yield list(places)
+
+
+def _matrix(builder, matrix, trans, rows, columns, writes: bool):
+    """Where a matrix lies, and whether all of it is inside its bounds."""
+    pointer, ld = matrix
+    height = builder.select(trans, columns, rows)
+    width = builder.select(trans, rows, columns)
+    count = builder.add(builder.mul(builder.sub(height, _INT64(1)), ld), width)
+    return bounds.span(builder, pointer, count, writes=writes)
 
 
 def _flag(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:

@@ -22,6 +22,7 @@ import numpy as np
 from fallline.compiler.library import (
     arithmetic,
     counters,
+    error_function,
     exponential,
     hyperbolic,
     inverse_trigonometric,
@@ -38,7 +39,7 @@ __all__ = [
     *arithmetic.__all__,
     *counters.__all__,
     *["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logaddexp", "logaddexp2"],
-    *["sigmoid", "log_sigmoid", "softplus", "erf"],
+    *["sigmoid", "log_sigmoid", "softplus", "erf", "normal_cdf"],
     *["power", "float_power", "cbrt", "hypot"],
     *["sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "radians", "degrees"],
     *["sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"],
@@ -57,7 +58,8 @@ logaddexp2 = function(np.logaddexp2)(logarithm.logaddexp2)
 sigmoid = function(np.exp)(exponential.sigmoid)
 log_sigmoid = function(np.exp)(logarithm.log_sigmoid)
 softplus = function(np.exp)(logarithm.softplus)
-erf = function(np.exp)(exponential.erf)
+erf = function(np.exp)(error_function.erf)
+normal_cdf = function(np.exp)(error_function.normal_cdf)
 
 power = function(np.power)(powers.power)
 float_power = function(np.float_power)(powers.power)

@@ -1,15 +1,16 @@
 """Kernels that fill a range with random numbers, in the same bits as `fallline.ops.philox`.
 
-Each draws `count` elements from number `first` on: a plan may cut a tensor into jobs anywhere.
+Each draws a block, `rows` times `count` elements, the first of them with the number `first`, and
+`step` elements from one row's first to the next: a plan may cut a tensor into jobs anywhere.
 
-    bits       (count, first, key, out)
-    uniform    (count, first, key, low, width, last, out)   the three of philox.uniform_range
-    normal     (count, first, key, out)
-    bernoulli  (count, first, key, threshold, out)          of philox.bernoulli_threshold; bool
-    dropout    (count, first, key, threshold, scale, out)   0 where bernoulli has True, else scale
-    fold_in    (key, data, out)                             philox.fold_in(key, data), data >= 0
+    bits       (rows, step, count, first, key, out)
+    uniform    (..., key, low, width, last, out)   the three of philox.uniform_range
+    normal     (..., key, out)
+    bernoulli  (..., key, threshold, out)          of philox.bernoulli_threshold; bool
+    dropout    (..., key, threshold, scale, out)   0 where bernoulli has True, else scale
+    fold_in    (key, data, out)                    philox.fold_in(key, data), data >= 0
 
-A range is whole blocks of Philox, over which LLVM vectorises, and the elements of the two blocks at
+A row is whole blocks of Philox, over which LLVM vectorises, and the elements of the two blocks at
 its ends that it holds in part.
 """
 
@@ -31,19 +32,26 @@ _IMPORT = "from fallline.compiler.library.mathematics import *\n\n\n"
 
 _RANGE = """\
 def kernel(
-    count: "int", first: "int", key: "uint32*", {parameters}out: "{dtype}*"
+    rows: "int",
+    step: "int",
+    count: "int",
+    first: "int",
+    key: "uint32*",
+    {parameters}out: "{dtype}*",
 ):
     k0, k1, c2, c3 = key[0], key[1], key[2], key[3]
-    head = min(-first & {mask}, count)
-    blocks = (count - head) >> {shift}
-    for edge in range(count - (blocks << {shift})):
-        i = edge if edge < head else edge + (blocks << {shift})
-        {edge}
-    start = (first + head) >> {shift}
-    for b in range(blocks):
-        i = head + (b << {shift})
-        w0, w1, w2, w3 = philox_words(k0, k1, c2, c3, start + b)
-        {body}
+    for row in range(rows):
+        at = row * step
+        head = min(-(first + at) & {mask}, count)
+        blocks = (count - head) >> {shift}
+        for edge in range(count - (blocks << {shift})):
+            i = at + (edge if edge < head else edge + (blocks << {shift}))
+            {edge}
+        start = (first + at + head) >> {shift}
+        for b in range(blocks):
+            i = at + head + (b << {shift})
+            w0, w1, w2, w3 = philox_words(k0, k1, c2, c3, start + b)
+            {body}
 """
 
 _FOLD_IN = """\
@@ -132,7 +140,7 @@ def _text(
     kind: str, shift: int, dtype: str, parameters: str, edge: list[str], body: list[str]
 ) -> str:
     """A kernel with 2^shift elements to a block."""
-    indented = ("\n".join(lines).replace("\n", "\n        ") for lines in (edge, body))
+    indented = ("\n".join(lines).replace("\n", "\n            ") for lines in (edge, body))
     edge_text, body_text = indented
     loops = _RANGE.format(
         mask=(1 << shift) - 1,

@@ -112,5 +112,15 @@ def power_of_two(k: Value, kind: Real) -> Value:
     return ((k + kind.bias) << kind.mantissa).view(kind.dtype)
 
 
+def to_float(k: Value, kind: Real) -> Value:
+    """A small integer as a number.
+
+    For 64 bits only AVX-512 has an instruction; so the bits of a sum with `magic` are written.
+    """
+    if kind.dtype is np.float32:
+        return k.astype(np.float32)
+    return (k + kind.magic_bits).view(np.float64) - kind.magic
+
+
 def nan(x: Value) -> Value:
     return x.constant(math.nan)

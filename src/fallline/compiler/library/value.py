@@ -9,6 +9,7 @@ computes both sides, so that LLVM can vectorise a loop of them. Because operator
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +171,19 @@ def absolute(x: Value) -> Value:
 def copysign(x: Value, sign: Value) -> Value:
     """|x| with the sign of another."""
     return x.call("copysign", sign)
+
+
+def lookup(table: tuple[float, ...], index: Value) -> Value:
+    """The float64 of a constant table at an index, which must be inside."""
+    builder, kind = index.builder, ir.ArrayType(_FLOATS[8], len(table))
+    name = f"table.{hashlib.sha256(np.array(table).tobytes()).hexdigest()[:16]}"
+    data = builder.module.globals.get(name)
+    if data is None:
+        data = ir.GlobalVariable(builder.module, kind, name)
+        data.initializer, data.global_constant = ir.Constant(kind, table), True
+        data.linkage = "internal"
+    place = builder.gep(data, [ir.IntType(32)(0), index.ir], inbounds=True)
+    return Value(builder, builder.load(place), np.float64)
 
 
 def library(name: str, x: Value, *others: Value) -> Value:

@@ -16,7 +16,8 @@ LLVM's values never change. What does change from one turn of a loop to the next
 a `Variable`: in memory as written, in a register after LLVM's first pass.
 
 Integers that the machine computes with are `Value`s, so that `row * lda + k` can be written; an
-index counts elements from a pointer. Memory need not be aligned. Nothing here checks bounds.
+index counts elements from a pointer. Memory need not be aligned. Bounds are checked in kernels that
+were compiled for it, and only there; see `bounds`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from llvmlite.ir.values import MDValue
 from numba.core import cgutils
 from numpy.typing import DTypeLike
 
+from fallline.compiler.library import bounds
 from fallline.compiler.library.value import Value, llvm_type
 
 _INT8, _INT32 = ir.IntType(8), ir.IntType(32)
@@ -62,11 +64,13 @@ class Unit:
 
     def load_scalar(self, pointer: ir.Value, index: Value) -> ir.Value:
         """The element at an index."""
-        return self.builder.load(self.builder.gep(pointer, [index.ir]))
+        return self.builder.load(
+            bounds.element(self.builder, pointer, index.ir, self.itemsize, writes=False)
+        )
 
     def load(self, pointer: ir.Value, index: Value, mask: ir.Value | None = None) -> ir.Value:
         """The elements from an index on; 0 in the lanes off the mask, whose memory is not read."""
-        place = self._place(pointer, index)
+        place = self._place(pointer, index, mask, writes=False)
         if mask is None:
             return self.builder.load(place, align=self.itemsize)
         arguments = [place, _INT32(self.itemsize), mask, self.zero()]
@@ -76,7 +80,7 @@ class Unit:
         self, vector: ir.Value, pointer: ir.Value, index: Value, mask: ir.Value | None = None
     ) -> None:
         """Write a vector to where `load` reads it; lanes off the mask stay as they are."""
-        place = self._place(pointer, index)
+        place = self._place(pointer, index, mask, writes=True)
         if mask is None:
             self.builder.store(vector, place, align=self.itemsize)
         else:
@@ -116,7 +120,8 @@ class Unit:
 
     def prefetch(self, pointer: ir.Value, index: Value) -> None:
         """Ask for the cache line of an element that will be read soon; it may lie anywhere."""
-        place = self.builder.bitcast(self.builder.gep(pointer, [index.ir]), _INT8.as_pointer())
+        place = bounds.element(self.builder, pointer, index.ir, 0, writes=False)
+        place = self.builder.bitcast(place, _INT8.as_pointer())
         reading, nearest, data = _INT32(0), _INT32(3), _INT32(1)
         self._call("prefetch", ir.VoidType(), [place, reading, nearest, data], "p0")
 
@@ -125,8 +130,13 @@ class Unit:
         """What LLVM appends to the name of an operation on such vectors: `v16f32`."""
         return f"v{self.lanes}f{8 * self.itemsize}"
 
-    def _place(self, pointer: ir.Value, index: Value) -> ir.Value:
-        return self.builder.bitcast(self.builder.gep(pointer, [index.ir]), self.type.as_pointer())
+    def _place(
+        self, pointer: ir.Value, index: Value, mask: ir.Value | None, writes: bool
+    ) -> ir.Value:
+        """Where the elements of a vector lie."""
+        nbytes = self.lanes * self.itemsize
+        place = bounds.element(self.builder, pointer, index.ir, nbytes, writes=writes, mask=mask)
+        return self.builder.bitcast(place, self.type.as_pointer())
 
     def _call(self, name: str, result: ir.Type, values: list[ir.Value], suffix: str) -> ir.Value:
         kind = ir.FunctionType(result, [v.type for v in values])

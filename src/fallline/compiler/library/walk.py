@@ -25,12 +25,15 @@ STATUS, STEPS_DONE, TICKET, DONE, FIRST, END = 0, 8, 128, 256, 384, 392
 JOB_BITS = 24
 ALONE, BEGIN = 0, 1  # modes; any other joins the run that was begun
 SPINS = 1000  # before a waiting thread lets others run: some tens of microseconds
+PRIVATE = 4  # the base that is another in every thread
 
 
-def place(step, n_bases, bases, advance, row):
+def place(step, n_bases, bases, advance, private, row):
     """The base pointers as they are in this step."""
     for b in range(n_bases):
         row[b] = bases[b] + step * advance[b]
+    if private != 0:
+        row[PRIVATE] = private
 
 
 def perform(job, phase, program, row):
@@ -41,12 +44,12 @@ def perform(job, phase, program, row):
         at += 3
 
 
-def alone(steps, control, n_bases, program, bases, advance, row):
+def alone(steps, control, n_bases, private, program, bases, advance, row):
     """Walk on one thread, without tickets."""
     atomic_store(control + STATUS, 0)
     atomic_store(control + STEPS_DONE, 0)
     for step in range(steps):
-        place(step, n_bases, bases, advance, row)
+        place(step, n_bases, bases, advance, private, row)
         for number in range(program[0]):
             phase = program[1 + number]
             for job in range(program[phase]):
@@ -81,7 +84,7 @@ def finish(epoch, control, n_phases):
     atomic_store(control + TICKET, ticket)
 
 
-def join(control, n_bases, program, bases, advance, row):
+def join(control, n_bases, private, program, bases, advance, row):
     """Take tickets until the run has ended."""
     n_phases = program[0]
     known, placed, waited = -1, -1, 0
@@ -108,7 +111,7 @@ def join(control, n_bases, program, bases, advance, row):
         elif atomic_replace(control + TICKET, ticket, ticket + 1):
             waited = 0
             if opening != placed:
-                place(step, n_bases, bases, advance, row)
+                place(step, n_bases, bases, advance, private, row)
                 placed = opening
             perform(job, phase, program, row)
             if atomic_add(control + DONE, 1) == n_jobs - 1:
@@ -120,14 +123,15 @@ def kernel(
     steps: "int",
     control: "int",
     n_bases: "int",
+    private: "int",
     program: "int64*",
     bases: "int64*",
     advance: "int64*",
     row: "int64*",
 ):
     if mode == ALONE:
-        alone(steps, control, n_bases, program, bases, advance, row)
+        alone(steps, control, n_bases, private, program, bases, advance, row)
     elif mode == BEGIN:
         begin(steps, control, program[0])
     else:
-        join(control, n_bases, program, bases, advance, row)
+        join(control, n_bases, private, program, bases, advance, row)

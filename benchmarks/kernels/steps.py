@@ -1,0 +1,135 @@
+"""Every phase of whole training steps, each timed alone: where the time goes, and how well.
+
+A phase is a launch and those that are joined to it: kernels that each job calls one after another.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import fallline as fl
+from benchmarks.problem import PROBLEMS, Problem
+from fallline.compiler import store
+from fallline.compiler.launch import Launch
+from fallline.compiler.walker import Program, Walk
+from fallline.train.step import LOSS
+
+from .roof import Roof
+from .table import Table, percent
+from .timing import seconds, walking
+
+# A phase is timed in so many turns at most, about as long as this in all, after each whole step,
+# which puts its memory in order again.
+TURNS, SECONDS = 32, 2e-3
+MANY = 200
+
+
+class Step:
+    """A trainer of a problem, its plan and its frame, and a walk for each phase."""
+
+    def __init__(self, problem: Problem) -> None:
+        net = fl.nn.mlp(list(problem.sizes), dropout=problem.dropout, seed=0)
+        self.trainer = fl.train.Trainer(
+            net, problem.data(), loss="cross_entropy", optimizer=fl.optim.adam(lr=1e-3),
+            batch_size=problem.batch, seed=0,
+        )  # fmt: skip
+        self.trainer.steps(2)
+        bound = self.trainer._step_of(problem.batch)
+        self.plan, self.bases = bound.step.plan, bound.frame.walk.bases.copy()
+        # the trainer's order and losses go on with every call; these stay
+        self.index, self.loss = np.arange(problem.batch), np.zeros(1, np.float32)
+        self._bind(bound.step.index, self.index)
+        self._bind(self.plan.lowered.outputs[LOSS], self.loss)
+        self.phases = joined(self.plan.lowered.launches)
+        self.whole = self._walk(self.plan.program(), bound.frame.walk.calls_blas)
+        self.walks = [self._alone(launches) for launches in self.phases]
+
+    def _bind(self, node: Any, array: np.ndarray) -> None:
+        self.bases[self.plan.base_of[node][0]] = array.ctypes.data
+
+    def _alone(self, launches: list[Launch]) -> Walk:
+        """A walk of this phase only."""
+        program = Program()
+        phase = program.phase(len(launches[0].rows))
+        for launch in launches:
+            phase.call(store.load(launch.text), [self.plan._row(row) for row in launch.rows])
+        return self._walk(program.array(), any(launch.calls_blas for launch in launches))
+
+    def _walk(self, program: np.ndarray, calls_blas: bool) -> Walk:
+        """Over the memory of the trainer, the same step again and again."""
+        walk = Walk(program, self.plan.n_bases, calls_blas, self.plan.private_bytes)
+        walk.bases[1:] = self.bases[1:]
+        return walk
+
+    def seconds(self, n_threads: int, rounds: int) -> tuple[list[float], float, float]:
+        """Least seconds of each phase, of the whole walk, of a step of many in one call."""
+        alone = [float("inf")] * len(self.walks)
+        whole = many = float("inf")
+        fl.set_threads(n_threads)
+        for _ in range(rounds):
+            for i, walk in enumerate(self.walks):
+                self.whole.run(1, 1)
+                n = min(n_threads, len(self.phases[i][0].rows))
+                turns = max(1, min(TURNS, int(SECONDS / seconds(walking(walk, n), 1))))
+                alone[i] = min(alone[i], seconds(walking(walk, n), turns))
+        for _ in range(rounds):
+            whole = min(whole, seconds(walking(self.whole, n_threads), 4))
+            n = max(2, min(MANY, int(0.02 / whole)))
+            start = perf_counter()
+            self.trainer.steps(n)
+            many = min(many, (perf_counter() - start) / n)
+        return alone, whole, many
+
+
+def joined(launches: list[Launch]) -> list[list[Launch]]:
+    """The launches by phases; those without jobs are left out."""
+    found: list[list[Launch]] = []
+    for launch in launches:
+        if launch.joined:
+            found[-1].append(launch)
+        elif launch.rows:
+            found.append([launch])
+    return found
+
+
+def tables(roof: Roof, rounds: int) -> list[Table]:
+    return [_table(name, problem, roof, rounds) for name, problem in PROBLEMS.items()]
+
+
+def _table(name: str, problem: Problem, roof: Roof, rounds: int) -> Table:
+    step = Step(problem)
+    found = {n: step.seconds(n, rounds) for n in (1, 2)}
+    table = Table(
+        f"A step of {name}, phase by phase",
+        "Each phase alone, its memory warm; `->` joins the kernels that a job calls one after "
+        "another. Bytes are those of the arrays that it touches. The share is that of the roof "
+        "named, the lower one; operations of loops are counted one each, exp like a sum.",
+        ["phase", "jobs", "us, 1 thread", "GF/s", "GB/s", "of roof", "us, 2 threads", "of roof",
+         "roof"],
+    )  # fmt: skip
+    for i, launches in enumerate(step.phases):
+        table.add(*_row(launches, found[1][0][i], found[2][0][i], roof))
+    one, two = (sum(found[n][0]) * 1e6 for n in (1, 2))
+    table.add("all of them", "", one, "", "", "", two, "", "")
+    for which, title in ((1, "the whole walk"), (2, "`trainer.steps`, a step of many")):
+        one, two = (found[n][which] * 1e6 for n in (1, 2))
+        table.add(title, "", one, "", "", "", two, "", "")
+    return table
+
+
+def _row(launches: list[Launch], one: float, two: float, roof: Roof) -> list[object]:
+    """One phase on one thread and on two, which a single job leaves alone."""
+    products = sum(launch.flops for launch in launches if launch.title == "matmul")
+    others = sum(launch.flops for launch in launches) - products
+    nbytes = sum(launch.nbytes for launch in launches)
+    title, jobs = " -> ".join(launch.title for launch in launches), len(launches[0].rows)
+    kind = "copy" if title == "gather" else "in place" if others else "read"
+    share, which = roof.share(one, products, others, nbytes, kind, 1)
+    rates = (products + others) / one / 1e9, nbytes / one / 1e9
+    row = [title.replace("|", "/"), jobs, one * 1e6, *rates, percent(share)]
+    if jobs == 1:
+        return [*row, "", "", which]
+    return [*row, two * 1e6, percent(roof.share(two, products, others, nbytes, kind, 2)[0]), which]
