@@ -23,7 +23,7 @@ def main() -> None:
         verdicts = [check(w) for w in workloads]
         raise SystemExit(not all(verdicts))
     results = measure(workloads, options.quiet_wait)
-    if options.keep and options.json.exists():
+    if options.only and options.json.exists():
         results = merged(json.loads(options.json.read_text()), results)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results) + "\n")
@@ -46,17 +46,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="repeats with fresh processes")
     parser.add_argument("--quick", action="store_true", help="one repeat, two rounds, small turns")
     parser.add_argument(
-        "--quiet-wait", type=float, default=60.0, metavar="S",
-        help="seconds that a repeat may wait for a quiet machine (60)",
+        "--quiet-wait", type=float, default=20.0, metavar="S",
+        help="seconds that a repeat may wait for a quiet machine (20)",
     )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true", help="compare what is computed; time nothing"
     )
     parser.add_argument("--list", action="store_true", help="list the workloads")
     parser.add_argument("--json", type=Path, default=report.WORKLOADS)
-    parser.add_argument(
-        "--keep", action="store_true", help="keep the stored results of workloads not measured now"
-    )
     parser.add_argument(
         "--markdown", type=Path, nargs="?", const=report.RESULTS, metavar="FILE",
         help="also write RESULTS.md, or FILE, with the stored tables of the kernels",
@@ -84,20 +81,21 @@ def measure(workloads: list[Workload], quiet_wait: float) -> dict:
     """Run the workloads, printing each table as soon as it is there."""
     results = {"machine": machine.describe(), "workloads": []}
     print(json.dumps(results["machine"], indent=1))
-    before = machine.two_threads()
+    peaks = results["machine"]["multiply_adds"] = machine.multiply_adds()
     for workload in workloads:
         outcome = report.record(run(workload, quiet_wait))
-        print(f"\n{report.plain(outcome)}", flush=True)
+        print(f"\n{report.plain(outcome, peaks)}", flush=True)
         results["workloads"].append(outcome)
-    results["machine"]["two_threads"] = [before, machine.two_threads()]
+    peaks += machine.multiply_adds()
     return results
 
 
 def merged(stored: dict, new: dict) -> dict:
-    """What was measured now, and what was stored of the other workloads."""
+    """What was measured now, and what is stored of the other workloads on such a machine."""
+    if any(stored["machine"][key] != new["machine"][key] for key in ("cpu", "cores", "versions")):
+        return new
     found = {w["name"]: w for w in stored["workloads"] + new["workloads"]}
-    names = [w.name for w in WORKLOADS if w.name in found]
-    return new | {"workloads": [found[name] for name in names]}
+    return new | {"workloads": [found[w.name] for w in WORKLOADS if w.name in found]}
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class Workload:
 
     ours   the rows of ours whose ratio to every peer is shown
     rate   how much of what a sample is: (bytes / 1e9, "GB/s"), shown per second of the median
+    flops  of matrix products that a sample has to compute
     limit  what bounds it, said where a promise is missed;  note  what a reader must know
     """
 
@@ -68,10 +69,11 @@ class Workload:
     bounds: tuple[Bound, ...] = ()
     threads: int = 1
     samples: int = 1
-    rounds: int = 6
+    rounds: int = 5
     repeats: int = 3
     ours: tuple[str, ...] = (OURS,)
     rate: tuple[float, str] | None = None
+    flops: int = 0
     limit: str = ""
     note: str = ""
     group: str = ""  # what --only also accepts

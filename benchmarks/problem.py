@@ -42,6 +42,12 @@ class Problem:
         shapes = pairwise(self.sizes)
         return [(_he_normal(rng, shape), np.zeros(shape[1], np.float32)) for shape in shapes]
 
+    @property
+    def flops(self) -> int:
+        """Of a step's products: forward, weights' gradient, and the data's but for the first."""
+        first, *others = (2 * self.batch * a * b for a, b in pairwise(self.sizes))
+        return 2 * first + 3 * sum(others)
+
     # Every library is checked on one batch: by its first losses, or, where dropout draws other
     # numbers in each, by the mean loss of parameters that stand still.
 

@@ -38,6 +38,7 @@ def record(outcome: Outcome) -> dict:
         "threads": w.threads,
         "ours": w.ours,
         "rate": w.rate,
+        "flops": w.flops,
         "limit": w.limit,
         "note": w.note,
         "turns": outcome.turns,
@@ -131,7 +132,7 @@ def conditions(workload: dict) -> str:
     )
 
 
-def plain(workload: dict) -> str:
+def plain(workload: dict, peaks: list[list[float]]) -> str:
     """An aligned table with the promises below."""
     rows = table(workload)
     numeric = [row for row in rows if row[2]]  # a reason may be longer than any figure
@@ -142,15 +143,32 @@ def plain(workload: dict) -> str:
         cells = [row[0].ljust(widths[0])]
         cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
         lines.append(("  " + "  ".join(cells)).rstrip())
-    return "\n".join([*lines, *(f"  {line}" for line in remarks(workload))])
+    return "\n".join([*lines, *(f"  {line}" for line in remarks(workload, peaks))])
 
 
-def remarks(workload: dict) -> list[str]:
+def remarks(workload: dict, peaks: list[list[float]]) -> list[str]:
     """The promises, what bounds the workload if one of them is missed, and its note."""
     lines = [verdict(bound) for bound in workload["bounds"]]
-    if workload["limit"] and any(bound["holds"] is False for bound in workload["bounds"]):
-        lines.append(f"What bounds it: {workload['limit']}")
+    if any(bound["holds"] is False for bound in workload["bounds"]):
+        lines += [f"What bounds it: {workload['limit']}"] * bool(workload["limit"])
+        lines += floor(workload, peaks)
     return lines + [workload["note"]] * bool(workload["note"])
+
+
+def floor(workload: dict, peaks: list[list[float]]) -> list[str]:
+    """How long the products would take at the rate of multiply-adds that was measured beside."""
+    threads = workload["threads"]
+    if not workload["flops"] or not peaks or threads > len(peaks[0]):
+        return []
+    rate = max(peak[threads - 1] for peak in peaks)
+    least = workload["flops"] / rate / 1e9
+    present = [peer for peer in workload["peers"] if "absent" not in peer]
+    shares = ", ".join(f"{least / peer['median']:.2f} of {peer['peer']}" for peer in present)
+    return [
+        f"At the {rate:.0f} GF/s of multiply-adds in registers that {threads} "
+        f"thread{'s' * (threads > 1)} did beside this run, the products alone take "
+        f"{duration(least)}: {shares}."
+    ]
 
 
 def write(path: Path, workloads: Path = WORKLOADS, kernels: Path = KERNELS) -> None:
@@ -167,7 +185,9 @@ def markdown(results: dict | None, kernels: list[dict] | None) -> str:
     """The whole of RESULTS.md."""
     parts = [HEAD]
     if results:
-        parts += [machine(results["machine"]), *map(section, results["workloads"])]
+        peaks = results["machine"]["multiply_adds"]
+        parts.append(machine(results["machine"]))
+        parts += [section(workload, peaks) for workload in results["workloads"]]
     if kernels:
         parts += [KERNEL_HEAD, *(Table(**table).markdown() for table in kernels)]
     return "\n".join(parts)
@@ -177,7 +197,7 @@ def machine(found: dict) -> str:
     """What it was measured on."""
     versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items() if v)
     missing = ", ".join(k for k, v in found["versions"].items() if not v) or "none"
-    ratios = " and ".join(f"{ratio:.2f}" if ratio else "?" for ratio in found["two_threads"])
+    ratios = " and ".join(f"{two / one:.2f}" for one, two in found["multiply_adds"]) or "?"
     return f"""\
 - Processor: {found["cpu"]} ({found["family"]}), {found["cores"]} cores, L2 {found["cache"]}
 - Instructions: {" ".join(found["flags"])}; memory: {found["memory_gib"]} GiB
@@ -189,7 +209,7 @@ def machine(found: dict) -> str:
 """
 
 
-def section(workload: dict) -> str:
+def section(workload: dict, peaks: list[list[float]]) -> str:
     header, *rows = table(workload)
     lines = [
         f"## {workload['title']}",
@@ -200,7 +220,7 @@ def section(workload: dict) -> str:
         "|---" * len(header) + "|",
         *("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows),
         "",
-        *(f"- {line}" for line in remarks(workload)),
+        *(f"- {line}" for line in remarks(workload, peaks)),
         "",
     ]
     return "\n".join(lines)

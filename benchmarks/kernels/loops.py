@@ -90,7 +90,8 @@ def tables(roof: Roof, rounds: int) -> list[Table]:
     table = Table(
         "Fused loops",
         "Bytes are those of the arguments, read once, and of the results, written once; operations "
-        "are counted one each, exp like a sum. The share is that of the roof named, the lower one.",
+        "are counted one each, exp like a sum. The share is that of the roof named, the lower one. "
+        "Of what is little larger than a cache a part still lies there, so it may exceed that.",
         ["loop", "jobs", "us, 1 thread", "GB/s", "of roof", "us, 2 threads", "GB/s", "of roof",
          "roof"],
     )  # fmt: skip

@@ -159,19 +159,19 @@ def tables(roof: Roof) -> list[Table]:
 def multiply_adds(dtype: np.dtype, n_threads: int, rounds: int) -> float:
     """GF/s of multiply-adds that touch no memory."""
     (seconds,) = best([walking(multiply_add_walk(dtype, n_threads), n_threads)], rounds)
-    lanes, sums = _registers(dtype)
+    lanes, sums = registers(dtype)
     return n_threads * 2 * lanes * sums * COUNT / seconds / 1e9
 
 
 def multiply_add_walk(dtype: np.dtype, n_jobs: int) -> Walk:
     """COUNT multiply-adds into every register, in each job."""
-    lanes, sums = _registers(dtype)
+    lanes, sums = registers(dtype)
     text = MULTIPLY_ADDS.format(dtype=dtype.name, lanes=lanes, sums=sums)
     arrays = [np.full(lanes * sums, 1e-6, dtype) for _ in range(n_jobs)]
     return jobs(text, [[COUNT, 1 + i, 0] for i in range(n_jobs)], arrays)
 
 
-def _registers(dtype: np.dtype) -> tuple[int, int]:
+def registers(dtype: np.dtype) -> tuple[int, int]:
     """The lanes of one, and how many are summed up in."""
     blocking = gemm.BLOCKINGS[gemm.instruction_set() or "avx2"]
     return blocking.register // dtype.itemsize, blocking.rows * blocking.vectors
@@ -180,10 +180,11 @@ def _registers(dtype: np.dtype) -> tuple[int, int]:
 def bandwidth(kind: str, level: str, n_threads: int, caches: dict[str, int], rounds: int) -> float:
     """GB/s of a loop over arrays that lie in a level of memory, each thread's in its own."""
     body, moved = KINDS[kind]
-    lanes, _ = _registers(np.dtype(np.float32))
+    lanes, _ = registers(np.dtype(np.float32))
     text = THROUGH_MEMORY.format(body=body, lanes=lanes, unrolled=UNROLLED)
     share = n_threads if level in ("L3", "memory") else 1
-    nbytes = (4 * caches["L3"] if level == "memory" else caches[level] // 2) // share
+    part = {"L1": caches["L1"] // 2, "L2": caches["L2"] // 2, "L3": caches["L3"] // 4}
+    nbytes = part.get(level, 4 * caches["L3"]) // share
     n = nbytes // 4 // (2 if kind == "copy" else 1) // (UNROLLED * lanes) * UNROLLED * lanes
     turns = max(1, (1 << 20) // nbytes)
     sizes = (n, n if kind == "copy" else 1, UNROLLED * lanes)

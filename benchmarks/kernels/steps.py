@@ -76,7 +76,8 @@ class Step:
                 turns = max(1, min(TURNS, int(SECONDS / seconds(walking(walk, n), 1))))
                 alone[i] = min(alone[i], seconds(walking(walk, n), turns))
         for _ in range(rounds):
-            whole = min(whole, seconds(walking(self.whole, n_threads), 4))
+            n = min(n_threads, max(len(phase[0].rows) for phase in self.phases))
+            whole = min(whole, seconds(walking(self.whole, n), 4))
             n = max(2, min(MANY, int(0.02 / whole)))
             start = perf_counter()
             self.trainer.steps(n)
@@ -104,9 +105,7 @@ def _table(name: str, problem: Problem, roof: Roof, rounds: int) -> Table:
     found = {n: step.seconds(n, rounds) for n in (1, 2)}
     table = Table(
         f"A step of {name}, phase by phase",
-        "Each phase alone, its memory warm; `->` joins the kernels that a job calls one after "
-        "another. Bytes are those of the arrays that it touches. The share is that of the roof "
-        "named, the lower one; operations of loops are counted one each, exp like a sum.",
+        f"{NOTE} {_products(step, found[1][0], roof)}",
         ["phase", "jobs", "us, 1 thread", "GF/s", "GB/s", "of roof", "us, 2 threads", "of roof",
          "roof"],
     )  # fmt: skip
@@ -120,9 +119,32 @@ def _table(name: str, problem: Problem, roof: Roof, rounds: int) -> Table:
     return table
 
 
+NOTE = (
+    "Each phase alone, its memory warm; `->` joins the kernels that a job calls one after another. "
+    "Bytes are those of the arrays that it touches. The share is that of the roof named, the lower "
+    "one; operations of loops are counted one each, exp like a sum."
+)
+
+
+def _products(step: Step, alone: list[float], roof: Roof) -> str:
+    """What bounds the step: how much of it are matrix products, and how near the roof those are."""
+    phases = [(sum(x.flops for x in phase if _is_product(x)), phase) for phase in step.phases]
+    within = sum(taken for taken, (flops, _) in zip(alone, phases) if flops)
+    reached = sum(flops for flops, _ in phases) / within / 1e9
+    return (
+        f"On 1 thread, phases with a product take {percent(within / sum(alone))} of the time, and "
+        f"the products alone would be {percent(reached / roof.multiply_adds['float32', 1])} of the "
+        "multiply-adds that could be done meanwhile."
+    )
+
+
+def _is_product(launch: Launch) -> bool:
+    return launch.title == "matmul"
+
+
 def _row(launches: list[Launch], one: float, two: float, roof: Roof) -> list[object]:
     """One phase on one thread and on two, which a single job leaves alone."""
-    products = sum(launch.flops for launch in launches if launch.title == "matmul")
+    products = sum(launch.flops for launch in launches if _is_product(launch))
     others = sum(launch.flops for launch in launches) - products
     nbytes = sum(launch.nbytes for launch in launches)
     title, jobs = " -> ".join(launch.title for launch in launches), len(launches[0].rows)

@@ -1,9 +1,9 @@
 """Start-up times: every sample is a fresh process that runs `first_step.py`.
 
 Arguments: library and what to report: `import`, `step` (the first training step after it; warm),
-or `cold` (import and one epoch with an empty kernel store, as in the first training ever on a
-machine). "Cold" empties Fallline's store; the files of the Python packages stay in the system's
-page cache, as they do after installing.
+`total` (both), or `cold` (import and one epoch with an empty kernel store, as in the first training
+ever on a machine). "Cold" empties Fallline's store; the files of the Python packages stay in the
+system's page cache, as they do after installing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.worker import Measure, Missing, serve
 def once(library: str, what: str) -> float:
     """Seconds of one fresh process."""
     env = dict(os.environ)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # as after installing: nothing is parsed anew
     command = [sys.executable, "-m", "benchmarks.peers.first_step", library]
     if what == "import":
         env["BENCH_IMPORT_ONLY"] = "1"

@@ -410,3 +410,26 @@ def test_in_forked_and_spawned_processes():
 
 def _compiled_here(x):
     return fl.compile(lambda x: softmax(np.tanh(x) @ x.T))(x)
+
+
+def test_calls_with_plain_arrays_find_their_plan_directly():
+    f = fl.compile(lambda x, y: (x + y, {"twice": 2 * x}))
+    x, y = np.arange(3.0), np.ones((2, 3))
+    for _ in range(2):
+        total, rest = f(x, y)
+        np.testing.assert_array_equal(total, x + y)
+        np.testing.assert_array_equal(rest["twice"], 2 * x)
+    assert len(f._of_arrays) == 1
+    swapped, _ = f(y, x)  # other shapes
+    np.testing.assert_array_equal(swapped, x + y)
+    assert f(x.astype(">f8"), y)[0].dtype == np.float64
+    assert len(f._of_arrays) == 2  # not those of another byte order
+    g = fl.compile(lambda x, *, n=1: x * n)
+    np.testing.assert_array_equal(g(x), x)
+    np.testing.assert_array_equal(g(x, n=3), 3 * x)
+    np.testing.assert_array_equal(fl.grad(lambda x: np.sum(f(x, y)[0]))(x), [2.0, 2.0, 2.0])
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"must be plain arrays; got MaskedArray"):
+        fl.compile(np.exp)(np.ma.array([1.0]))

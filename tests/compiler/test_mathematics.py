@@ -15,6 +15,7 @@ from numba.np.numpy_support import as_dtype, from_dtype
 from tests.compiler.running import run
 
 from fallline.compiler.library import arithmetic, counters, mathematics
+from fallline.compiler.library.value import fuses
 from fallline.compiler.native import optimised
 
 IMPORT = "from fallline.compiler.library.mathematics import *\n"
@@ -36,44 +37,78 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    return np.array([math.erf(v) for v in x])
+    u = np.asarray(x, np.longdouble) * np.sqrt(np.longdouble(2))
+    places = [np.abs(u) < 2.5, u >= 2.5, u <= -2.5]
+    parts = (lambda v: 2 * around_zero(v), lambda v: 1 - 2 * tail(v), lambda v: 2 * tail(v) - 1)
+    return np.piecewise(u, places, [*parts, np.nan])
 
 
-LIBM = 4.0  # the C library's; glibc's own table of errors goes up to 4 for these
+def normal_cdf(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, np.longdouble)
+    places = [np.abs(x) < 2.5, x >= 2.5, x <= -2.5]
+    return np.piecewise(
+        x, places, [lambda v: 0.5 + around_zero(v), lambda v: 1 - tail(v), tail, np.nan]
+    )
+
+
+def density(a: np.ndarray) -> np.ndarray:
+    """e^(-a^2 / 2) / sqrt(2 pi), from a square without rounding and a rest."""
+    head = np.rint(16 * a) / 16
+    two_pi = np.longdouble("6.28318530717958647692528676655900577")
+    return np.exp(-head * head / 2) * np.exp(-(a - head) * (a + head) / 2) / np.sqrt(two_pi)
+
+
+def around_zero(x: np.ndarray) -> np.ndarray:
+    """Phi(x) - 1/2 = density(x) (x + x^3 / 3 + x^5 / 3 5 + x^7 / 3 5 7 + ...)."""
+    total = term = x
+    for k in range(3, 120, 2):
+        term = term * x * x / k
+        total = total + term
+    return density(x) * total
+
+
+def tail(x: np.ndarray) -> np.ndarray:
+    """Phi(-|x|) = density(x) / (a + 1 / (a + 2 / (a + 3 / ...))), a = |x| >= 2.5."""
+    total = a = np.minimum(np.abs(x), 40)
+    for k in range(160, 0, -1):
+        total = a + k / total
+    return density(a) / total
+
 
 # Greatest error in ulp, of float32 and of float64. The oracle computes in the next wider type.
 UNARY: dict[str, tuple[Callable, float, float]] = {
     "exp": (np.exp, 0.9, 0.95),
     "exp2": (np.exp2, 0.9, 1.0),
     "expm1": (np.expm1, 1.6, 1.9),
-    "log": (np.log, 1.0, 1.3),
+    "log": (np.log, 1.0, 1.2),
     "log2": (np.log2, 1.6, 1.6),
     "log10": (np.log10, 1.8, 1.7),
-    "log1p": (np.log1p, 1.5, 1.9),
+    "log1p": (np.log1p, 0.9, 0.9),
     "sigmoid": (sigmoid, 2.5, 2.5),
-    "log_sigmoid": (log_sigmoid, 2.2, 2.4),
-    "softplus": (softplus, 2.2, 2.4),
-    "erf": (erf, 2.0, LIBM),
+    "log_sigmoid": (log_sigmoid, 2.0, 2.2),
+    "softplus": (softplus, 2.0, 2.2),
+    "erf": (erf, 1.6, 1.4),
+    "normal_cdf": (normal_cdf, 3.8, 3.8),
     "tanh": (np.tanh, 2.7, 2.7),
-    "sin": (np.sin, 1.6, LIBM),
-    "cos": (np.cos, 1.6, LIBM),
-    "tan": (np.tan, 3.9, LIBM),
-    "arcsin": (np.arcsin, 2.4, LIBM),
-    "arccos": (np.arccos, 1.4, LIBM),
-    "arctan": (np.arctan, 1.6, LIBM),
-    "sinh": (np.sinh, 0.51, LIBM),
-    "cosh": (np.cosh, 0.51, LIBM),
-    "arcsinh": (np.arcsinh, 0.51, LIBM),
-    "arccosh": (np.arccosh, 0.51, LIBM),
-    "arctanh": (np.arctanh, 0.51, LIBM),
-    "cbrt": (np.cbrt, 0.51, LIBM),
+    "sin": (np.sin, 1.6, 1.0),
+    "cos": (np.cos, 1.6, 1.0),
+    "tan": (np.tan, 1.9, 1.4),
+    "arcsin": (np.arcsin, 0.7, 0.7),
+    "arccos": (np.arccos, 0.7, 0.7),
+    "arctan": (np.arctan, 0.9, 0.9),
+    "sinh": (np.sinh, 2.0, 1.7),
+    "cosh": (np.cosh, 2.1, 1.7),
+    "arcsinh": (np.arcsinh, 1.4, 1.4),
+    "arccosh": (np.arccosh, 1.1, 1.1),
+    "arctanh": (np.arctanh, 0.9, 0.9),
+    "cbrt": (np.cbrt, 0.51, 0.51),
 }
 BINARY: dict[str, tuple[Callable, float, float]] = {
-    "power": (np.power, 0.51, LIBM),
-    "hypot": (np.hypot, 0.51, LIBM),
-    "logaddexp": (np.logaddexp, 2.5, 2.5),
-    "logaddexp2": (np.logaddexp2, 3.0, 3.0),
-    "arctan2": (np.arctan2, 2.6, LIBM),
+    "power": (np.power, 0.9, 0.9),
+    "hypot": (np.hypot, 0.51, 1.0),
+    "logaddexp": (np.logaddexp, 1.7, 1.8),
+    "logaddexp2": (np.logaddexp2, 2.5, 2.7),
+    "arctan2": (np.arctan2, 1.1, 1.0),
 }
 EXACT_UNARY = (
     *("negative", "square", "reciprocal", "sqrt", "absolute", "fabs", "sign", "signbit"),
@@ -124,7 +159,7 @@ def ulp_error(y: np.ndarray, reference: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         rounded = reference.astype(y.dtype)
         size = np.maximum(np.abs(reference), np.asarray(info.smallest_normal, reference.dtype))
-        ulp = np.exp2(np.floor(np.log2(size)) - info.nmant)
+        ulp = np.ldexp(reference.dtype.type(1), np.frexp(size)[1] - 1 - info.nmant)
         error = np.abs(y.astype(reference.dtype) - reference) / ulp
     beyond = ~(np.isfinite(y) & np.isfinite(rounded))
     same = (y == rounded) | (np.isnan(y) & np.isnan(rounded))
@@ -132,14 +167,15 @@ def ulp_error(y: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def sweep(kind: str, n: int = 100_000) -> np.ndarray:
-    """Random bit patterns, then the magnitudes where functions bend, then numbers near 1."""
+    """Random bit patterns, the magnitudes where functions bend, near 1, near multiples of pi/2."""
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 1 << 32, 2 * n, np.uint32).view(kind)[:n]
     near_zero = rng.uniform(-1, 1, n) * np.exp2(rng.uniform(-30, 3, n))
     parts = (4 * rng.standard_normal(n), 40 * rng.standard_normal(n), near_zero)
     near_one = 1 + 0.1 * rng.standard_normal(n)
+    quarters = np.arange(-n // 2, n // 2) * (math.pi / 2)
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        return np.concatenate([bits, *parts, near_one, -near_one]).astype(kind)
+        return np.concatenate([bits, *parts, near_one, -near_one, quarters]).astype(kind)
 
 
 def special(kind: str) -> np.ndarray:
@@ -155,9 +191,12 @@ def wider(x: np.ndarray) -> np.ndarray:
 
 
 def slack(kind: str) -> float:
-    """What an oracle in float64 of a function in float64 may be wrong by, in ulp."""
+    """What is granted beside a bound, in ulp.
+
+    To an oracle in float64 of a function in float64; to a processor without fused multiply-add.
+    """
     exact = kind == "float32" or np.finfo(np.longdouble).nmant > 60
-    return 0.0 if exact else 2.0
+    return (0.0 if exact else 2.0) + (0.0 if fuses() else 0.5)
 
 
 # Values -------------------------------------------------------------------------------------------
@@ -193,6 +232,39 @@ def test_binary_functions_are_within_their_bounds(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FLOATS)
+def test_gelu_is_within_its_bound(kind: str) -> None:
+    x = np.linspace(-40, 10, 100_000).astype(kind)
+    cdf = normal_cdf(wider(x))
+    y = x * evaluate(("normal_cdf",), x)[0]
+    error = np.where(cdf > np.finfo(kind).smallest_normal, ulp_error(y, x * cdf), 0)
+    assert error.max() <= 5 + slack(kind), x[np.argmax(error)]
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_powers_of_every_magnitude(kind: str) -> None:
+    """Bases of all exponents to powers whose results are spread over all exponents, and beyond."""
+    info, rng, n = np.finfo(kind), np.random.default_rng(2), 200_000
+    low, high = info.minexp - info.nmant, info.maxexp
+    x = np.ldexp(rng.uniform(1, 2, n), rng.integers(low, high, n)).astype(kind)
+    x = np.where(np.arange(n) % 2 == 0, x, rng.uniform(0.5, 2, n).astype(kind))
+    with np.errstate(all="ignore"):
+        y = (rng.uniform(low - 5, high + 5, n) / np.log2(wider(x))).astype(kind)
+        reference = np.power(wider(x), wider(y))
+    (z,) = evaluate(("power",), x, y)
+    error = ulp_error(z, reference)
+    worst = int(np.argmax(error))
+    bound = BINARY["power"][1 + FLOATS.index(kind)] + slack(kind)
+    assert error[worst] <= bound, f"power({x[worst]!r}, {y[worst]!r}) = {z[worst]!r}"
+
+
+def test_the_number_nearest_to_a_multiple_of_half_pi() -> None:
+    """6381956970095103 2^797: the cosine is less than 2^-60. Muller 2016, Elementary functions."""
+    x = np.array([math.ldexp(6381956970095103, 797)])
+    (y,) = evaluate(("cos",), x)
+    np.testing.assert_allclose(y, -4.687165924254628e-19, rtol=2e-16)
+
+
+@pytest.mark.parametrize("kind", FLOATS)
 def test_special_values_are_numpys(kind: str) -> None:
     x = special(kind)
     for name, y in zip(UNARY, evaluate(tuple(UNARY), x)):
@@ -210,7 +282,9 @@ def same_special(name: str, y: np.ndarray, expected: np.ndarray) -> None:
     wrong = np.isnan(y) != np.isnan(expected)
     wrong |= ~np.isnan(y) & (np.signbit(y) != np.signbit(expected))
     np.testing.assert_array_equal(wrong, False, err_msg=name)
-    np.testing.assert_allclose(y, expected, rtol=8 * np.finfo(y.dtype).eps, err_msg=name)
+    info = np.finfo(y.dtype)
+    atol = 0 if fuses() else info.smallest_subnormal
+    np.testing.assert_allclose(y, expected, rtol=8 * info.eps, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", FLOATS)
@@ -273,12 +347,35 @@ def test_literal_exponents_are_exact_and_weak() -> None:
         "        y[4 * i] = power(x[i], 0)\n        y[4 * i + 1] = power(x[i], 1)\n"
         "        y[4 * i + 2] = power(x[i], 2)\n        y[4 * i + 3] = power(x[i], -1)\n"
     )
-    x, y = sweep("float32", 1000), np.empty((12_000 // 2, 4), np.float32)
+    x = sweep("float32", 1000)
+    y = np.empty((len(x), 4), np.float32)
     run(text, len(x), x, y)
     with np.errstate(all="ignore"):
         for got, expected in zip(y.T, (np.ones_like(x), x, x * x, 1 / x)):
             same_bits("power", got.copy(), expected)
     assert resolved("power", np.dtype("float32"), 2) == np.dtype("float32")
+
+
+# Greatest error in ulp of both types, and the text that a compiled graph has for the exponent
+LITERALS = {3: (1.0, "{kind}(3.0)"), 4: (1.0, "4"), -0.5: (1.5, "{kind}(-0.5)"), 2.5: (0.9, "2.5")}
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_literal_exponents_are_within_their_bounds(kind: str) -> None:
+    info = np.finfo(kind)
+    magnitudes = np.exp2(np.linspace(info.minexp, info.maxexp - 1, 100_000))
+    x = np.concatenate([sweep(kind, 20_000), special(kind), magnitudes]).astype(kind)
+    y = np.empty_like(x)
+    for exponent, (bound, written) in LITERALS.items():
+        loop = f"    for i in range(n):\n        y[i] = power(x[i], {written.format(kind=kind)})\n"
+        run(f'{IMPORT}def kernel(n: "int", x: "{kind}*", y: "{kind}*"):\n{loop}', len(x), x, y)
+        with np.errstate(all="ignore"):
+            expected = np.power(x, np.full_like(x, exponent))
+            error = ulp_error(y, np.power(wider(x), np.full_like(wider(x), exponent)))
+        worst = int(np.argmax(error))
+        assert error[worst] <= bound + slack(kind), f"{x[worst]!r}**{exponent} = {y[worst]!r}"
+        number = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(y)[number], np.signbit(expected)[number])
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "int32", "uint8", "bool"])
@@ -300,7 +397,7 @@ def test_where_and_fma() -> None:
     got, fused = evaluate(("where", "fma"), c, x, y)
     np.testing.assert_array_equal(got, np.where(c, x, y))
     exact = c.astype(np.longdouble) * x + y
-    if slack("float64") == 0:  # 64 bits do not hold the product either: half an ulp and a little
+    if np.finfo(np.longdouble).nmant > 60:  # but that rounds too: half an ulp and a little
         assert ulp_error(fused, exact).max() < 0.51
 
 
@@ -336,7 +433,7 @@ def test_types_are_those_of_the_ufuncs() -> None:
             weak = [int if isinstance(c, int) else c for c in case]
             expected = ufunc.resolve_dtypes((*weak, None))[-1]
             assert resolved(name, *case) == expected, (name, case)
-    for name in ("sigmoid", "log_sigmoid", "softplus", "erf"):
+    for name in ("sigmoid", "log_sigmoid", "softplus", "erf", "normal_cdf"):
         assert resolved(name, f4) == f4 and resolved(name, f8) == resolved(name, i8) == f8
     assert resolved("where", np.dtype(bool), f4, 0) == resolved("fma", f4, f4, 1) == f4
 
@@ -350,29 +447,23 @@ def instructions(body: str, kind: str = "float32") -> str:
     return str(optimised(text, "kernel"))
 
 
-VECTORISED = (
-    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "softplus"),
-    *("erf", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cbrt", "arctanh"),
-    *("maximum", "power", "arctan2"),
-)
-
-
-def test_float32_functions_vectorise() -> None:
-    for name in VECTORISED:
-        arguments = "x[i], y[i]" if name in ("maximum", "power", "arctan2") else "x[i]"
-        code = instructions(f"    for i in range(n):\n        y[i] = {name}({arguments})\n")
-        assert re.search(r"store <(4|8|16) x float>", code), name
+@pytest.mark.parametrize("kind", FLOATS)
+def test_all_functions_vectorise(kind: str) -> None:
+    """As maximum does; and none of them calls the C library."""
+    element = {"float32": "float", "float64": "double"}[kind]
+    for name in (*UNARY, *BINARY, "maximum"):
+        arguments = "x[i]" if name in UNARY else "x[i], y[i]"
+        body = f"    for i in range(n):\n        y[i] = {name}({arguments})\n"
+        code = instructions(body, kind)
+        assert re.search(rf"store <\d+ x {element}>", code), name
         assert not re.search(r"call (float|double) @(?!llvm)", code), name
+
+
+def test_no_fast_math() -> None:
     for name in ("exp", "tanh", "sigmoid"):
         code = instructions(f"    for i in range(n):\n        y[i] = {name}(x[i])\n")
-        assert re.search(r"@llvm\.fma\.v(4|8|16)f32", code)
+        assert not fuses() or re.search(r"@llvm\.fma\.v\d+f32", code)
         assert "fast" not in code and "contract" not in code and "reassoc" not in code
-
-
-@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid"])
-def test_float64_functions_vectorise(name: str) -> None:
-    body = f"    for i in range(n):\n        y[i] = {name}(x[i])\n"
-    assert re.search(r"store <(2|4|8) x double>", instructions(body, "float64"))
 
 
 REDUCE = """\

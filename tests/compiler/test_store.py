@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -19,7 +20,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fallline.compiler import host, store
+from fallline.compiler import host, native, store
 from fallline.compiler.store import KernelStoreWarning
 
 SCALE = """\
@@ -262,6 +263,24 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
+
+
+def test_ctrl_c_waits_for_the_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba would not work again in this process."""
+    compile_kernel, before, done = native.compile_kernel, signal.getsignal(signal.SIGINT), []
+
+    def interrupted(*arguments: object) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        done.append(compile_kernel(*arguments))
+        return done[0]
+
+    monkeypatch.setattr(native, "compile_kernel", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.load(SCALE)
+    assert len(done) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(native, "compile_kernel", compile_kernel)
+    assert works()
 
 
 def test_two_processes_compile_the_same_kernel(folder: Path) -> None:

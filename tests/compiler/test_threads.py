@@ -1,4 +1,4 @@
-"""How many threads, and who gets the helpers."""
+"""How many threads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import multiprocessing.process
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,12 +20,6 @@ from fallline.compiler import threads
 def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_chosen", None)
     monkeypatch.delenv("FALLLINE_NUM_THREADS", raising=False)
-
-
-@pytest.fixture
-def team() -> Iterator[None]:
-    yield
-    threads.lent.clear()
 
 
 def test_set_and_get() -> None:
@@ -139,46 +131,3 @@ if __name__ == "__main__":
     environment = {**os.environ, "PYTHONPATH": str(Path(threads.__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.stdout.split() == ["8", "1"], done.stderr
-
-
-def test_one_borrower_at_a_time(team: None) -> None:
-    first, second = object(), object()
-    assert len(threads.borrow(first, 2)) == 2
-    assert len(threads.borrow(second, 2)) == 0
-    del threads.lent[threads.TEAM]
-    assert len(threads.borrow(second, 3)) == 3
-
-
-def test_a_system_without_more_threads(team: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threads, "Helper", refuse)
-    monkeypatch.setattr(threads, "_helpers", [])
-    assert threads.borrow(object(), 3) == []
-
-
-def test_helpers_do_what_they_are_posted(team: None) -> None:
-    (helper,) = threads.borrow(object(), 1)
-    for _ in range(100):
-        done = threading.Event()
-        helper.post(done.set)
-        assert done.wait(60)
-
-
-def test_a_busy_helper_does_the_last_job_it_was_posted(team: None) -> None:
-    (helper,) = threads.borrow(object(), 1)
-    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
-    missed: list[int] = []
-
-    def wait() -> None:
-        begun.set()
-        go_on.wait(60)
-
-    helper.post(wait)
-    assert begun.wait(60)
-    helper.post(lambda: missed.append(1))
-    helper.post(done.set)
-    go_on.set()
-    assert done.wait(60)
-    assert not missed

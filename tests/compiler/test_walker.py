@@ -176,6 +176,25 @@ def test_a_status_stops_all_threads_at_the_same_place(n_threads: int, limit: int
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("stops", [0, 2, 4])
+def test_a_row_of_single_jobs_stops_where_one_says_so(n_threads: int, stops: int) -> None:
+    """They are one phase; nothing is called after the one that stops the walk, in the same step."""
+    counter, places = np.zeros(5, np.int64), np.zeros(7, np.int64)
+    add_one, guard = store.load(ADD_ONE), store.load(GUARD)
+    program = Program()
+    for i in range(5):
+        limit = 30 if i == stops else -1
+        program.phase(1).call(guard, [[limit, 0, 0, 1, 8 * i]]).call(add_one, [[2, 8 * i]])
+        program.phase(0)
+    program.phase(2).call(add_one, [[2, 40], [2, 48]])
+    assert program.array()[0] == 2
+    walk = Walk(program.array(), n_bases=3)
+    walk.bases[1:] = counter.ctypes.data, places.ctypes.data
+    assert walk.run(100, n_threads) == 7 and walk.steps_done == 29
+    assert places[:5].tolist() == [30] * stops + [29] * (5 - stops) and (places[5:] == 29).all()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
 def test_nothing_to_do(n_threads: int) -> None:
     walk, a, b = mixing(jobs=2, phases=2)
     before = a.copy(), b.copy()
@@ -308,7 +327,7 @@ def test_no_walk_and_one_twice() -> None:
 PREAMBLE = f"""
 import os, signal, sys, threading, time, warnings
 import numpy as np
-from fallline.compiler import store, threads
+from fallline.compiler import helpers, store
 from fallline.compiler.walker import Program, Walk
 warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of fork beside threads
 MIX = {MIX!r}
@@ -418,7 +437,7 @@ for n in range(400):
         after = y.copy()
         time.sleep(0.0005)
         assert np.array_equal(y, after), "a helper went on"
-print(interrupted, threads.lent, right())
+print(interrupted, helpers.lent, right())
 """
     assert run(script, tmp_path) == "400 {} True"
 

@@ -13,6 +13,7 @@ import pytest
 
 import fallline as fl
 from fallline import nn, ops, optim
+from fallline.nn import inference
 from fallline.nn.predict import outputs
 
 RNG = np.random.default_rng(0)
@@ -129,9 +130,28 @@ def test_the_link_is_seen():
     np.testing.assert_allclose(made.predict_proba(X), ops.sigmoid(made(X)), rtol=1e-4)
 
 
+class Centred(nn.Module):
+    buffers = ("mean",)
+
+    def __init__(self):
+        self.mean = np.ones(40, np.float32)
+        self.scale = np.ones(40, np.float32)
+
+    def __call__(self, x, *, ctx=None):
+        return (x - self.mean) * self.scale
+
+
+@pytest.mark.parametrize("rows", [1, 1500])
+def test_what_is_kept_but_not_trained_is_seen(rows):
+    made = Centred()
+    for mean in (1, 2):
+        made.mean = np.full(40, mean, np.float32)
+        np.testing.assert_array_equal(outputs(made, X[:rows]), X[:rows] - mean)
+
+
 class Transposed(nn.Module):
     def __init__(self):
-        self.A = np.arange(120, dtype=np.float32).reshape(3, 40).T
+        self.A = np.arange(120, dtype=">f4").reshape(3, 40).T
         self.b = np.ones(3, ">f4")
 
     def __call__(self, x, *, ctx=None):
@@ -164,6 +184,15 @@ def test_what_is_no_number_is_refused(dtype):
         net().predict(np.zeros((2, 40), dtype))
 
 
+def test_what_is_no_plain_array_is_refused():
+    from scipy.sparse import csr_array
+
+    with pytest.raises(TypeError, match=r"dense array; got csr_array\. Did you mean X.toarray"):
+        net().predict(csr_array(X))
+    with pytest.raises(TypeError, match="must not be masked"):
+        net().predict(np.ma.array(X))
+
+
 def test_layouts_of_x(tmp_path):
     made, wide = net(), np.repeat(X, 2, axis=1)
     expected = outputs(made, X)
@@ -172,7 +201,7 @@ def test_layouts_of_x(tmp_path):
     read_only.flags.writeable = False
     for other in (
         *(np.asfortranarray(X), wide[:, ::2], X[::-1][::-1], read_only, X.tolist()),
-        *(np.load(tmp_path / "X.npy", mmap_mode="r"), np.matrix(X)),
+        np.load(tmp_path / "X.npy", mmap_mode="r"),
     ):
         np.testing.assert_allclose(outputs(made, other), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(outputs(made, X[::2]), expected[::2], rtol=1e-4, atol=1e-5)
@@ -207,6 +236,21 @@ def test_data_are_not_kept():
     del data, found
     gc.collect()
     assert [r() for r in references] == [None, None]
+
+
+@pytest.mark.parametrize("limits", [(1, 1 << 24), (3, 1 << 24), (256, 1), (256, 300_000)])
+def test_what_is_kept_ready_is_limited(limits, monkeypatch):
+    monkeypatch.setattr(inference, "MOST_PIECES", limits[0])
+    monkeypatch.setattr(inference, "KEPT_BYTES", limits[1])
+    made = net()
+    expected = made(X)
+    for n in (1, 2, 1500, 1, 3, 700, 2, 4, 1500):
+        np.testing.assert_allclose(outputs(made, X[:n]), expected[:n], rtol=1e-4, atol=1e-5)
+        ready = inference.inference_of(made)
+        kept = list(ready._pieces.values())
+        assert len(kept) <= limits[0]
+        assert len(kept) == 1 or sum(p.nbytes for p in kept) <= limits[1]
+        assert sum(p.nbytes for p in kept) == ready._bytes
 
 
 def test_a_network_that_computes_nothing():

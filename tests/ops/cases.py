@@ -16,7 +16,7 @@ import numpy as np
 from scipy import special
 
 from fallline import ops
-from fallline.ops import linalg, philox, random, shape
+from fallline.ops import conv, linalg, philox, pool, random, shape
 from fallline.ops.elementwise import stop_gradient
 
 
@@ -154,6 +154,7 @@ row(
     reference=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
 )
 row(ops.erf, X, reference=special.erf)
+row(ops.normal_cdf, X, reference=special.ndtr)
 row(ops.gelu, X, reference=lambda x: x * special.ndtr(x))
 row(
     ops.gelu_tanh,
@@ -386,6 +387,50 @@ row(
 row(np.linalg.det, STACK)
 row(np.linalg.slogdet, STACK)
 row(linalg.logabsdet, SQUARE, reference=lambda a: np.linalg.slogdet(a)[1])
+
+# Images: (n, channels, height, width).
+IMAGES, KERNELS = spread(2, 4, 5, 6), spread(4, 2, 3, 2, seed=1)
+row(conv.convolve, IMAGES, KERNELS, f=lambda x, w: ops.conv2d(x, w, groups=2), note="groups")
+row(
+    ops.conv2d,
+    IMAGES,
+    spread(3, 4, 3, 3),
+    f=lambda x, w: ops.conv2d(x, w, stride=(2, 1), padding="same", dilation=(1, 2)),
+)
+row(
+    conv.convolve_back,
+    IMAGES,
+    KERNELS,
+    f=lambda x, w: ops.conv_transpose2d(x, w, stride=2, padding=1, groups=2),
+)
+row(
+    conv.correlate,
+    IMAGES,
+    spread(2, 4, 3, 5),
+    f=lambda x, y: conv.correlate(x, y, kernel=(3, 2), geometry=conv.Geometry(groups=2)),
+)
+row(pool.pool_place, IMAGES.astype(int), f=lambda x: ops.max_pool(x, 2))
+row(pool.pool_pick, IMAGES, f=lambda x: ops.max_pool(x, (2, 3), stride=(1, 2), padding=1))
+row(
+    pool.pool_put,
+    spread(2, 1, 2, 2),
+    f=lambda y: pool.pool_put(
+        y,
+        np.int32([0, 3, 1, 2] * 2).reshape(2, 1, 2, 2),
+        size=(4, 4),
+        kernel=(2, 2),
+        geometry=conv.Geometry((2, 2)),
+    ),
+)
+row(ops.max_pool, IMAGES, f=lambda x: ops.max_pool(x, 2))
+row(pool.pool_sum, IMAGES, f=lambda x: ops.avg_pool(x, 3, stride=2, padding="same"))
+row(ops.avg_pool, IMAGES, f=lambda x: ops.avg_pool(x, 3, padding=1, count_padding=False))
+row(
+    pool.pool_spread,
+    IMAGES,
+    f=lambda y: pool.pool_spread(y, size=(10, 12), kernel=(2, 2), geometry=conv.Geometry((2, 2))),
+)
+row(ops.global_avg_pool, IMAGES)
 
 # Random numbers: of an integer key, not differentiated.
 KEY = philox.key(7)

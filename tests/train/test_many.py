@@ -188,12 +188,35 @@ def test_equal_runs_trace_their_steps_once(monkeypatch):
     assert len(traced) == 2 * 3  # batches of 32 and of 4; adam, without its momentum, sgd
 
 
+def test_an_optimizer_that_may_do_anything_shares_nothing():
+    class Mine(optim.update.Update):
+        pass
+
+    one, other = optim.adam(lr=0.1), optim.adam(lr=0.2)
+    assert one.form == other.form and hash(one.form) == hash(other.form)
+    assert one.form != optim.adam(lr=0.1, b1=0.0).form != optim.sgd().form
+    assert Mine(one.parts).form != Mine(one.parts).form
+    clipped = [optim.chain(optim.clip_norm(x), optim.sgd()) for x in (1.0, 2.0)]
+    assert clipped[0].form == clipped[1].form != optim.sgd().form
+
+
+def test_a_trainer_that_rests_goes_on_as_if_it_had_not():
+    one, other = (
+        train.Trainer(nn.mlp([6, 3], seed=0), (X, Y), loss="cross_entropy", optimizer="adam")
+        for _ in range(2)
+    )
+    first = one.steps(3)
+    one.rest()
+    assert np.array_equal(np.concatenate([first, one.steps(5)]), other.steps(8))
+    assert np.array_equal(one.params, other.params)
+
+
 def test_seconds_are_each_ones_share():
     nets = [nn.mlp([6, 3], seed=i) for i in range(4)]
     found = fl.fit_many(nets, (X, Y), epochs=5, progress=False)
     for history in found:
         seconds = history.column("seconds")
-        assert 0 < seconds[0] and (np.diff(seconds) > 0).all() and history.seconds == seconds[-1]
+        assert seconds[0] > 0 and (np.diff(seconds) > 0).all() and history.seconds == seconds[-1]
 
 
 @pytest.mark.parametrize(

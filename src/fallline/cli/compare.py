@@ -52,7 +52,7 @@ def _budgets() -> list[str]:
 @options.batch_size
 @options.seed
 @click.option(
-    "--jobs", metavar="N", type=options.count(), default=1, help="Runs side by side; 1 by default."
+    "--jobs", metavar="N", type=options.count(), default=1, help="Processes; 1 by default."
 )
 @click.option(
     "--out",

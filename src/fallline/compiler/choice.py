@@ -18,6 +18,7 @@ import json
 import math
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ def limit(dtype: DTypeLike) -> float:
     with store.lock:  # two threads that measure at once would disturb each other
         found = _kept(name)
         if found is None:
-            _keep(name, measure(small, name))
+            damaged = _path(name).exists()
+            _keep(name, measure(small, name), over=damaged)
             found = _kept(name)  # another process's, if that was faster
     return usual if found is None else found
 
@@ -56,29 +58,26 @@ def _identity(dtype: str) -> dict[str, Any]:
     return {"choice": _VERSION, "dtype": dtype, "blas": blas.build(), **host.identity()}
 
 
-def file_name(dtype: str) -> str:
-    """Of the file beside the kernels."""
+def _path(dtype: str) -> Path:
+    """The file beside the kernels."""
+    folder = store.directory()
+    assert folder is not None
     key = hashlib.sha256(json.dumps(_identity(dtype)).encode()).hexdigest()
-    return f"gemm_choice_{dtype}_{key[:16]}.json"
+    return folder / f"gemm_choice_{dtype}_{key[:16]}.json"
 
 
 def _kept(dtype: str) -> float | None:
-    folder = store.directory()
-    assert folder is not None
     try:
-        content = json.loads((folder / file_name(dtype)).read_text())
+        content = json.loads(_path(dtype).read_text())
         value = float(content["limit"])
         return value if content == _content(dtype, value) else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
-def _keep(dtype: str, value: float) -> None:
-    folder = store.directory()
-    assert folder is not None
-    damaged = (folder / file_name(dtype)).exists()  # else `_kept` had found it
+def _keep(dtype: str, value: float, over: bool) -> None:
     text = json.dumps(_content(dtype, value), indent=1)
-    store.write(file_name(dtype), text.encode(), over=damaged)
+    store.write(_path(dtype).name, text.encode(), over)
 
 
 def _content(dtype: str, value: float) -> dict[str, Any]:

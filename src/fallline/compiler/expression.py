@@ -139,7 +139,7 @@ def accumulate(node: Node, total: str, value: str, in_memory: bool = False) -> s
     assert node.op is not None
     dtype, kind = node.spec.dtype, node.op.kernel
     if kind in ("all", "any"):
-        return f"{total} {'and' if kind == 'all' else 'or'} {value}"
+        return f"{total} {'&' if kind == 'all' else '|'} {value}"
     if kind == "add" and dtype.kind != "f":
         return f"{dtype.name}({total} + {value})"
     if kind == "add" and in_memory:

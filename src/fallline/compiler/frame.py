@@ -73,8 +73,13 @@ class Frame:
         """Run so many steps, on as many threads as there are jobs for; the status."""
         status = self.walk.run(steps, min(get_threads(), self.most_threads))
         if self.rehearsal is not None:
-            self.rehearsal.check(self.plan.graph.name)
+            self.raise_violation()
         return status
+
+    def raise_violation(self) -> None:
+        """The error of a kernel that went astray in the last run, where that is checked."""
+        if self.rehearsal is not None:
+            self.rehearsal.check(self.plan.graph.name)
 
     def __call__(self, values: Sequence[Any], out: Sequence[Any] | None = None) -> list[Any]:
         """The outputs for these values of the graph's inputs; see `Plan.run`."""
@@ -90,7 +95,7 @@ class Frame:
                 if i in self._overwritten:
                     array = np.array(array)
                 copies[i] = array
-            bases[base] = array.__array_interface__["data"][0]
+            bases[base] = memory.address(array)
         if out is not None:
             self._keep_apart(out, values, copies)
         found: tuple[Any, ...] = ()
@@ -108,7 +113,7 @@ class Frame:
                     y = results[i] = np.empty(shape, dtype)
                 elif y.shape != shape or y.dtype != dtype or not y.flags.carray:
                     raise self._misfit(i, y)
-                bases[to] = y.__array_interface__["data"][0]
+                bases[to] = memory.address(y)
         status = self.walk_steps()
         if status:
             raise_status(status, self.plan.graph.name)

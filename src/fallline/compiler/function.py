@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from fallline.compiler.plan import Plan
 from fallline.core import tree
 from fallline.core.graph import Graph, is_static, trace
-from fallline.core.spec import Spec, spec_of
+from fallline.core.spec import Spec, is_masked, spec_of
 from fallline.core.trace import Tracer
 
 MOST_PLANS = 256  # of one function
@@ -58,10 +58,15 @@ class Compiled:
         self.function = f
         self.name = getattr(f, "__name__", "function")
         self._plans: dict[Any, Plan] = {}
+        self._of_arrays: dict[Any, Plan] = {}  # those for plain arrays and nothing else
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        leaves, structure = tree.flatten(args)
+        shapes = tuple([(x.shape, x.dtype) if x.__class__ is np.ndarray else None for x in args])
+        plan = None if static else self._of_arrays.get(shapes)
+        if plan is not None:  # the most common call, and a quarter faster
+            return _results(plan, args)
+        leaves, structure = tree.flatten(args, whole=True)
         for leaf in leaves:
             if leaf.__class__ is Tracer:
                 return self.function(*args, **static)
@@ -69,15 +74,13 @@ class Compiled:
                 hint = "Did you mean .plan(...)?"
                 raise TypeError(f"{self.name}: needs arrays; got {leaf!r}. {hint}")
         plan, values = self._plan(leaves, structure, args, static)
-        results = plan.run(*values)
-        for i, y in enumerate(results):
-            if not y.shape:  # what is computed from numbers alone stays a Python number: weak
-                results[i] = y.item() if plan.graph.outputs[i].spec.weak else y[()]
-        return tree.unflatten(plan.graph.out_structure, results)
+        if not static and all(x is not None and x[1].isnative for x in shapes):
+            self._of_arrays[shapes] = plan
+        return _results(plan, values)
 
     def plan(self, *args: Any, **static: Any) -> Plan:
         """The plan for arguments like these (arrays or specs)."""
-        leaves, structure = tree.flatten(args)
+        leaves, structure = tree.flatten(args, whole=True)
         return self._plan(leaves, structure, args, static)[0]
 
     def graph(self, *args: Any, **static: Any) -> Graph:
@@ -102,7 +105,7 @@ class Compiled:
                     return self._plan(leaves, structure, tree.unflatten(structure, leaves), static)
                 key += (leaf.shape, leaf.dtype)
                 values.append(leaf)
-            elif isinstance(leaf, (np.matrix, np.ma.MaskedArray)):
+            elif isinstance(leaf, np.matrix) or is_masked(leaf):
                 raise TypeError(
                     f"{self.name}: arguments must be plain arrays; got {kind.__name__}. "
                     "Did you mean np.asarray(x)?"
@@ -123,6 +126,7 @@ class Compiled:
                 plan = Plan(self._trace(args, static))
                 if len(self._plans) >= MOST_PLANS:  # the oldest goes
                     del self._plans[next(iter(self._plans))]
+                    self._of_arrays.clear()
                 self._plans[key] = plan
         return plan
 
@@ -147,6 +151,16 @@ class Compiled:
         graph = trace(lambda *a: f(*a, **static), *args) if static else trace(f, *args)
         graph.name = self.name
         return graph
+
+
+def _results(plan: Plan, values: Sequence[Any]) -> Any:
+    """What the function returns."""
+    results = plan.run(*values)
+    for i, y in enumerate(results):
+        if not y.shape:  # what is computed from numbers alone stays a Python number: weak
+            results[i] = y.item() if plan.graph.outputs[i].spec.weak else y[()]
+    structure = plan.graph.out_structure
+    return results[0] if structure.is_leaf() else tree.unflatten(structure, results)
 
 
 def _native(leaf: Any) -> Any:

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import platform
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -43,7 +43,7 @@ def features() -> frozenset[str]:
     level = os.environ.get("FALLLINE_CPU", "")
     if not level:
         return own
-    if level not in LEVELS or not platform.machine().lower() in ("x86_64", "amd64"):
+    if level not in LEVELS or platform.machine().lower() not in ("x86_64", "amd64"):
         raise ValueError(f"FALLLINE_CPU must be one of {', '.join(LEVELS)}, on x86; got {level!r}.")
     if not own >= LEVELS[level]:
         lacking = ", ".join(sorted(LEVELS[level] - own))
@@ -75,10 +75,26 @@ def identity() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "numba": version("numba"),
-        "llvmlite": version("llvmlite"),
+        "numba": _version("numba"),
+        "llvmlite": _version("llvmlite"),
         "emitters": _digest(emitters()),
     }
+
+
+def _version(package: str) -> str:
+    """The version of an installed package, by the name of the folder that describes it.
+
+    `importlib.metadata` reads the description; to import it takes longer than to load all kernels
+    of a small network. It is asked only if there is not exactly one such folder.
+    """
+    found = find_spec(package)
+    if found is not None and found.origin is not None:
+        described = list(Path(found.origin).parents[1].glob(f"{package}-*.dist-info"))
+        if len(described) == 1:
+            return described[0].stem.removeprefix(f"{package}-")
+    from importlib.metadata import version
+
+    return version(package)
 
 
 def _digest(files: list[Path]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +54,12 @@ class Launch:
 class Lowering:
     """What the lowering of an operation may ask for: layouts, and scalars that kernels load.
 
-    private  the products whose blocks lie in memory of the thread
+    private  the products whose blocks lie in memory of the thread, and the size of these in bytes
     blocks   (first row, rows, first column, columns) of each job of the product that is joined
     """
 
     layouts: Layouts
-    private: Collection[Node] = ()
+    private: dict[Node, int] = field(default_factory=dict)
     blocks: Sequence[tuple[int, int, int, int]] = ()
     scalars: dict[Any, tuple[Node, np.dtype[Any]]] = field(default_factory=dict)
 

@@ -26,6 +26,8 @@ COPY = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}")
 FINAL = Op("copy", "elementwise", lambda x: x, lambda x: x, kernel="{0}", apart=True)
 
 SUPPORTED = "biuf"  # kinds of types
+CONVOLUTIONS = ("convolve", "correlate")
+DENSE = ("kernel", "random", "to_lanes", "from_lanes", "pool_", *CONVOLUTIONS)  # read in one piece
 CASTS = ("concatenate", "scatter", "embed", "embed_diagonal")  # their first argument may need one
 
 
@@ -84,8 +86,10 @@ class _Legaliser:
         same, layout = arg.spec.dtype == node.spec.dtype, self.layouts[arg]
         if node.kind == "matmul" and not (same and is_matrix(layout)):
             return self._copied(arg, node.spec.dtype)
-        if node.kind in ("kernel", "random") and not layout.contiguous:
+        if node.kind.startswith(DENSE) and not layout.contiguous:
             return self._copied(arg, arg.spec.dtype)
+        if node.kind.startswith(CONVOLUTIONS) and not same:
+            return self._copied(arg, node.spec.dtype)
         if node.kind in CASTS and i == 0 and not same:
             return self._copied(arg, node.spec.dtype)
         return arg

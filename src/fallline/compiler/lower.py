@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from fallline.compiler import convolutions as convolutions  # which declares how these are lowered
 from fallline.compiler import epilogue, texts
 from fallline.compiler.fuse import Region
 from fallline.compiler.kernel import Operand, RegionWriter, Written
+from fallline.compiler.lanes import in_lanes
 from fallline.compiler.launch import (
     Launch,
     Lowering,
@@ -57,7 +59,7 @@ def lower(graph: Graph, donate: dict[int, int] | None = None, guard: int | None 
     donate  maps outputs to the inputs whose memory they take over. guard  an output that must be
     finite before any of that is overwritten.
     """
-    legal = legalise(graph, donate or {}, can_lower)
+    legal = legalise(in_lanes(graph), donate or {}, can_lower)
     units = Units(legal, guard)
     epilogue.attach(units)
     to = Lowering(legal.layouts, private=epilogue.private(units))

@@ -145,7 +145,8 @@ def _argreduce(node: Node, to: Lowering) -> list[Launch]:
     x = node.args[0]
     axis = node.params["axis"][0]
     kept = row_major(tuple(1 if i == axis else n for i, n in enumerate(x.spec.shape)))
-    return _along_axis(node, texts.argreduce(node.title, x.spec.dtype), axis, kept, to)
+    text = texts.argreduce(node.title, x.spec.dtype, to.layout(x).strides[axis] == 1)
+    return _along_axis(node, text, axis, kept, to)
 
 
 @lowering("scan")

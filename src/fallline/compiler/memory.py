@@ -9,7 +9,8 @@ Where something lies is a base and an offset in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,11 @@ Array = np.ndarray[Any, Any]
 
 CONTROL, WORKSPACE, CONSTANTS, SCALARS, PRIVATE, FIRST_INPUT = range(6)
 ALIGNMENT = 64
+LINE = 128  # bytes that processors hand to one another, two cache lines at a time
 SCALAR_BYTES = 8
+
+
+_byte_at: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 
 
 def aligned(n: int) -> int:
@@ -37,8 +42,17 @@ def allocate(nbytes: int) -> Array:
     return raw[start : start + nbytes]
 
 
+def words(n: int) -> Array:
+    """n zeros, int64, on cache lines of their own: no other thread's writing disturbs them."""
+    raw = np.zeros(-(-8 * n // LINE) * LINE // 8 + LINE // 8, np.int64)
+    start = -address(raw) % LINE // 8
+    return raw[start : start + n]
+
+
 def address(array: Array) -> int:
     """Where an array's memory begins."""
+    if array.flags.carray and array.size:
+        return ctypes.addressof(_byte_at(array))  # a quarter of the time of the other way
     return int(array.__array_interface__["data"][0])
 
 

@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import llvmlite.binding as llvm
 
@@ -96,7 +98,7 @@ def load_many(texts: Iterable[str]) -> list[int]:
             with announce(len(new)):
                 for kernel in new:
                     _load_compiled(kernel)
-    return [_addresses[text] for text in texts]
+        return [_addresses[text] for text in texts]
 
 
 def source(kernel: int | str) -> Path | None:
@@ -194,12 +196,30 @@ def _parse(content: bytes, kernel: Kernel) -> bytes:
 
 def _load_compiled(kernel: Kernel) -> None:
     """Compile a kernel, load it, and keep its object code."""
-    from fallline.compiler.native import compile_kernel
+    with _undisturbed():
+        from fallline.compiler.native import compile_kernel
 
-    code = compile_kernel(kernel.text, kernel.symbol, _write_source(kernel))
+        code = compile_kernel(kernel.text, kernel.symbol, _write_source(kernel))
     _link(kernel, code)
     header = json.dumps(kernel.header(code)).encode()
     write(f"{kernel.symbol}.kernel", header + b"\n" + code)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until the end: in the middle of it, Numba would be broken ever after."""
+    usual = signal.getsignal(signal.SIGINT)
+    if not callable(usual) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *which: came.append(which))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came:
+            usual(*came[0])
 
 
 def _write_source(kernel: Kernel) -> Path | None:

@@ -29,20 +29,38 @@ def scatter_add(*form: Any) -> str:
     return _indexed("scatter_add", "{x} = {t}({x} + {y})", *form)
 
 
-def argreduce(name: str, dtype: DType) -> str:
-    """The place of the first largest (smallest) element; the first nan counts as either."""
-    better = ">" if name == "argmax" else "<"
-    nan = " or (v != v and best == best)" if dtype.kind == "f" else ""
-    body = f"""\
-    for i0 in range(n0):
-        best = x[i0 * x_0]
+def argreduce(name: str, dtype: DType, unit: bool) -> str:
+    """The place of the first largest (smallest) element; the first nan counts as either.
+
+    Where elements lie side by side (`unit`), what is largest is found first and then where it is:
+    LLVM vectorises both loops.
+    """
+    is_float = dtype.kind == "f"
+    if unit:
+        kind = name.removeprefix("arg")
+        reduce = f"reduce_{kind}" if is_float else f"{kind}imum"
+        search = f"""\
+        for i1 in range(1, n1):
+            best = {reduce}(best, x[i0 * x_0 + i1])
+        place = n1
+        for i1 in range(n1):
+            v = x[i0 * x_0 + i1]
+            place = min(place, i1 if v == best{" or v != v" if is_float else ""} else n1)
+"""
+    else:
+        better = ">" if name == "argmax" else "<"
+        search = f"""\
         place = 0
         for i1 in range(1, n1):
             v = x[i0 * x_0 + i1 * x_1]
-            if v {better} best{nan}:
+            if v {better} best{" or (v != v and best == best)" if is_float else ""}:
                 best = v
                 place = i1
-        y[i0 * y_0] = place
+"""
+    body = f"""\
+    for i0 in range(n0):
+        best = x[i0 * x_0]
+{search}        y[i0 * y_0] = place
 """
     return _module(name, _along_an_axis(dtype, np.dtype(np.int64)), body)
 

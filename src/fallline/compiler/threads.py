@@ -1,10 +1,6 @@
-"""Helper threads for walking a plan.
+"""How many threads a compiled function runs on. Results do not depend on it.
 
-    set_threads(4); get_threads()
-
-A run of a plan borrows the team of helpers, if no other run has it, and gives each of them its part
-to walk; otherwise it walks alone. Results do not depend on it. A helper that has nothing to do
-sleeps on a lock.
+set_threads(4); get_threads()
 """
 
 from __future__ import annotations
@@ -12,20 +8,10 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import SupportsIndex
 
-Job = Callable[[], object]
-
 _chosen: int | None = None
-_helpers: list[Helper] = []
-# Who has borrowed the helpers. An entry is made by one operation that also says who made it, so a
-# Ctrl-C at any moment leaves nobody in doubt.
-lent: dict[str, object] = {}
-TEAM = "the team"
 
 
 def set_threads(n: int | None) -> None:
@@ -46,46 +32,6 @@ def get_threads() -> int:
     if _chosen is None:
         _chosen = _default()
     return _chosen
-
-
-def borrow(borrower: object, n: int) -> Sequence[Helper]:
-    """Up to n helpers, or none if another run has them.
-
-    The borrower gives them back by deleting lent[TEAM], if it is there and the borrower's. They may
-    then still be on their way out of its last job.
-    """
-    # While the interpreter shuts down a helper could no longer enter it.
-    if sys.is_finalizing() or lent.setdefault(TEAM, borrower) is not borrower:
-        return ()
-    with suppress(RuntimeError):  # no thread can be started: fewer will do
-        while len(_helpers) < n:
-            _helpers.append(Helper())
-    return _helpers[:n]
-
-
-class Helper:
-    """A thread that calls the job it was last posted."""
-
-    # This is the place for helpers that stay in a native loop between runs and spin for a while
-    # before they sleep: `post` would then be one atomic store instead of waking a thread.
-
-    def __init__(self) -> None:
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._job: Job | None = None
-        threading.Thread(target=self._serve, name="fallline-helper", daemon=True).start()
-
-    def post(self, job: Job) -> None:
-        """Have the job called soon, perhaps after it has become pointless, perhaps twice."""
-        self._job = job
-        if self._wake.locked():
-            self._wake.release()
-
-    def _serve(self) -> None:
-        while True:
-            self._wake.acquire()
-            if job := self._job:
-                job()
 
 
 def _default() -> int:
@@ -142,13 +88,3 @@ def _quota(folder: Path, version_1: bool) -> float:
         return int(quota) / int(period) if int(quota) > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
         return math.inf
-
-
-def _after_fork() -> None:
-    """A child has none of its parent's threads, and may be a worker process."""
-    _helpers.clear()
-    lent.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

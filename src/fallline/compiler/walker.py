@@ -19,21 +19,23 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fallline.compiler import store, threads
+from fallline.compiler import memory, store, threads
+from fallline.compiler.helpers import ARGS, LETTER, Lead, letter, native
 from fallline.compiler.library import blas
 from fallline.compiler.memory import PRIVATE
-from fallline.compiler.threads import TEAM
 
 Words = NDArray[np.int64]
 
 # The control block is the first base of every program. A kernel that writes a number other than 0
-# into its word STATUS stops the walk, when all jobs of the phase are done.
+# into its word STATUS stops the walk: no call of a later phase is made, nor one that follows in the
+# same phase if that has one job. Other jobs of the phase are done.
 STATUS, STEPS_DONE, CONTROL_WORDS = 0, 1, 64
 MAX_JOBS = (1 << 24) - 2
 
@@ -73,8 +75,8 @@ class Program:
         return self.phases[-1]
 
     def array(self) -> Words:
-        """The program as it is now. Phases without jobs are left out."""
-        phases = [p for p in self.phases if p.n_jobs]
+        """The program as it is now."""
+        phases = list(_joined(self.phases))
         sizes = [2 + 3 * len(p.calls) for p in phases]
         places = 1 + len(phases) + np.cumsum([0, *sizes])
         words = [len(phases), *places[:-1]]
@@ -87,6 +89,22 @@ class Program:
                 tables.append(table.ravel())
                 place += table.size
         return np.concatenate([np.array(words, np.int64), *tables])
+
+
+def _joined(phases: Iterable[Phase]) -> Iterator[Phase]:
+    """The phases that have jobs; those of one job, where they follow one another, as one.
+
+    A job in the middle of such a row would be taken now by this thread, now by that, with all that
+    it finds in the other's cache.
+    """
+    working = (phase for phase in phases if phase.n_jobs)
+    for n_jobs, group in itertools.groupby(working, lambda phase: phase.n_jobs):
+        if n_jobs > 1:
+            yield from group
+            continue
+        whole = Phase(1)
+        whole.calls = [call for phase in group for call in phase.calls]
+        yield whole
 
 
 class Walk:
@@ -106,13 +124,18 @@ class Walk:
         if private_bytes and n_bases <= PRIVATE:
             raise ValueError(f"Walk: private memory is base {PRIVATE}; got n_bases={n_bases}.")
         self.program = np.ascontiguousarray(program, np.int64)
-        self.control = _aligned(CONTROL_WORDS)
+        self.control = memory.words(CONTROL_WORDS)
         self.bases = np.zeros(n_bases, np.int64)
         self.bases[0] = self.control.ctypes.data
         self.advance = np.zeros(n_bases, np.int64)
         self.calls_blas = calls_blas
         self.private_bytes = private_bytes
         self._parts = [_Part(self)]
+        self._leads: dict[int, Lead] = {}  # by the number of threads
+        self._alone = (ctypes.c_int64 * LETTER)(*self._parts[0].letter(ALONE))
+        start = ctypes.addressof(self._alone)
+        self._alone_at = start, start + 8 * ARGS
+        self._walk = native(store.load(WALK))
 
     def run(self, steps: int = 1, n_threads: int | None = None) -> int:
         """Walk so many steps; returns the status: 0 unless a kernel has stopped the walk."""
@@ -130,31 +153,21 @@ class Walk:
         return self.status
 
     def _run_alone(self, steps: int) -> None:
-        leader = self._parts[0]
-        leader.args[MODE], leader.args[STEPS] = ALONE, steps
-        leader()
+        self._alone[STEPS_IN_LETTER] = steps
+        self._walk(*self._alone_at)
 
     def _run_together(self, steps: int, n_threads: int) -> None:
+        lead = self._leads.get(n_threads) or self._lead(n_threads)
+        lead.words[STEPS_IN_LETTER] = steps
+        lead.run()
+
+    def _lead(self, n_threads: int) -> Lead:
         while len(self._parts) < n_threads:
             self._parts.append(_Part(self))
-        leader, *others = self._parts
-        function, bases, args = leader.function, leader.bases, leader.args
-        args[MODE], args[STEPS] = BEGIN, steps
-        try:
-            helpers = threads.borrow(self, n_threads - 1)
-            function(bases, args)
-            for helper, part in zip(helpers, others):
-                helper.post(part)
-        finally:
-            # A run that has begun is brought to its end before anyone goes on, also after Ctrl-C.
-            # Python notices that at the end of a call in C and at the start of one in Python: so
-            # this calls C, and gives the helpers back without a call.
-            args[MODE] = JOIN
-            try:
-                function(bases, args)
-            finally:
-                if TEAM in threads.lent and threads.lent[TEAM] is self:
-                    del threads.lent[TEAM]
+        parts = self._parts[:n_threads]
+        joins = [part.letter(JOIN) for part in parts]
+        self._leads[n_threads] = Lead(parts[0].letter(BEGIN), joins, parts[1:])
+        return self._leads[n_threads]
 
     @property
     def status(self) -> int:
@@ -191,7 +204,7 @@ def _together(*walks: Walk) -> tuple[Walk, Words]:
     if len(set(walks)) < len(walks):
         raise ValueError("walk_together: each walk may be given once; one is there twice.")
     program = Program()
-    program.phase(len(walks)).call(store.load(WALK), [walk._parts[0].alone() for walk in walks])
+    program.phase(len(walks)).call(store.load(WALK), [walk._parts[0].as_job() for walk in walks])
     outer = Walk(program.array(), NOWHERE + 1, any(walk.calls_blas for walk in walks))
     table = outer.program[-len(walks) * N_ARGS :].reshape(-1, N_ARGS)
     return outer, table
@@ -199,43 +212,32 @@ def _together(*walks: Walk) -> tuple[Walk, Words]:
 
 NOWHERE = 1  # a base of `_together` that is 0: offsets from it are addresses
 
-MODE, STEPS = 0, 1  # among the arguments of the kernel `walk`
+# The arguments of the kernel `walk`: the mode, the number of steps, other numbers, pointers.
 ALONE, BEGIN, JOIN = 0, 1, 2
 N_ARGS = 13
+STEPS = 1
+STEPS_IN_LETTER = ARGS + STEPS
 
 
 class _Part:
-    """One thread's share of a walk: a call of the kernel `walk`.
+    """One thread's share of a walk: what the kernel `walk` is called with.
 
     A helper that is late may call it when the walk is gone, so it holds what it touches.
     """
 
     def __init__(self, walk: Walk) -> None:
-        row = _aligned(len(walk.bases))
-        private = _aligned(-(-walk.private_bytes // 8))
+        row = memory.words(len(walk.bases))
+        private = memory.words(-(-walk.private_bytes // 8))
         self._arrays = walk.control, private, walk.program, walk.bases, walk.advance, row
-        control, own, *self.pointers = (array.ctypes.data for array in self._arrays)
+        control, own, *self.pointers = (memory.address(array) for array in self._arrays)
         self.numbers = control, len(walk.bases), own if walk.private_bytes else 0
-        self.args = (ctypes.c_int64 * N_ARGS)(JOIN, 0, *self.numbers, 0, 0, 1, 0, 2, 0, 3, 0)
-        self.bases = (ctypes.c_void_p * 4)(*self.pointers)
-        self.function = _function()
 
-    def __call__(self) -> None:
-        self.function(self.bases, self.args)
+    def letter(self, mode: int) -> list[int]:
+        """To walk in a mode, by itself or with others."""
+        places = [word for base in range(len(self.pointers)) for word in (base, 0)]
+        return letter(store.load(WALK), self.pointers, [mode, 0, *self.numbers, *places])
 
-    def alone(self) -> list[int]:
-        """The arguments of walking alone, as a job in a program that has the base NOWHERE."""
+    def as_job(self) -> list[int]:
+        """The arguments of walking alone, in a program that has the base NOWHERE."""
         places = [word for address in self.pointers for word in (NOWHERE, address)]
         return [ALONE, 0, *self.numbers, *places]
-
-
-@functools.cache
-def _function() -> Callable[..., None]:
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(store.load(WALK))
-
-
-def _aligned(n: int, alignment: int = 128) -> Words:
-    """n zeros on cache lines of their own, so that no other thread's writing disturbs them."""
-    words = np.zeros(-(-8 * n // alignment) * alignment // 8 + alignment // 8, np.int64)
-    start = -words.ctypes.data % alignment // 8
-    return words[start : start + n]

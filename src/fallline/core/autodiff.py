@@ -515,7 +515,7 @@ def _pair(out: Any, has_aux: bool, caller: str) -> tuple[Any, Any]:
 
 def _lower(values: Any, level: Level | None) -> Any:
     """Values leave the level: tracers of it give up theirs."""
-    return tree.tree_map(lambda a: a.value if _belongs(a, level) else a, values)
+    return tree.tree_map(lambda a: a.value if _belongs(a, level) else a, values, whole=True)
 
 
 def _belongs(a: Any, level: Level | None) -> bool:

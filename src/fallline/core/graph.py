@@ -175,7 +175,7 @@ class Graph:
 
     def __call__(self, *args: Any) -> Any:
         """The traced function again, on arguments of the same structure."""
-        leaves, structure = tree.flatten(list(args))
+        leaves, structure = tree.flatten(list(args), whole=True)
         values, form = _dynamic(leaves, structure)
         if form != self.in_structure:
             raise TypeError(
@@ -287,7 +287,7 @@ def trace(f: Callable[..., Any], *examples: Any, names: Sequence[str] | None = N
     inputs). Bools, strings and None are static: f sees them as they are. Raises TracingError, with
     the user's line, where f needs a value that is not known yet.
     """
-    leaves, structure = tree.flatten(list(examples))
+    leaves, structure = tree.flatten(list(examples), whole=True)
     level = Record()
     labels = names or _argument_names(f, examples)
     _, key = _dynamic(leaves, structure)
@@ -300,7 +300,7 @@ def trace(f: Callable[..., Any], *examples: Any, names: Sequence[str] | None = N
         tracers.append(level.input(spec_of(leaf), label))
         given.append(tracers[-1])
     with no_hidden_randomness():
-        outputs, form = tree.flatten(f(*tree.unflatten(structure, given)))
+        outputs, form = tree.flatten(f(*tree.unflatten(structure, given)), whole=True)
     nodes = [level.node(o) for o in outputs]
     level.open = False
     return Graph([t.extra for t in tracers], nodes, getattr(f, "__name__", "graph"), key, form)
@@ -330,5 +330,6 @@ def _argument_names(f: Callable[..., Any], examples: Sequence[Any]) -> list[str]
     found = []
     for i, example in enumerate(examples):
         head = parameters[i] if i < len(parameters) else f"x{i}"
-        found += [f"{head}.{path}" if path else head for path, _ in tree.named_leaves(example)]
+        named = tree.named_leaves(example, whole=True)
+        found += [f"{head}.{path}" if path else head for path, _ in named]
     return found

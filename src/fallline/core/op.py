@@ -223,12 +223,12 @@ def _check_count(name: str, function: Callable[..., Any], n: int) -> None:
 def _check_kernel(name: str, function: Callable[..., Any], kernel: str, n: int) -> None:
     """The kernel is an expression of the arguments {0}, {1}, ... and of parameters {name}."""
     fields = [f for _, f, _, _ in string.Formatter().parse(kernel) if f is not None]
-    parameters = _parameters(function)
+    named = [f for f in fields if not (f.isdigit() and int(f) < n)]
+    parameters = _parameters(function) if named else []
     open_ended = parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = [] if parameters is None else [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for f in fields:
-        argument = f.isdigit() and int(f) < n
-        if not argument and (not f.isidentifier() or (f not in known and not open_ended)):
+    for f in named:
+        if not f.isidentifier() or (f not in known and not open_ended):
             there = ", ".join([f"{{{i}}}" for i in range(n)] + [f"{{{k}}}" for k in known])
             raise ValueError(
                 f"{name}: the kernel {kernel!r} names {{{f}}}; there are {there}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,12 @@ def spec_of(value: Any) -> Spec:
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of anything that `spec_of` takes; () for Python numbers."""
     return getattr(value, "shape", ())
+
+
+def is_masked(value: Any) -> bool:
+    """Whether it is a masked array: then numpy.ma, slow to import, has been imported already."""
+    module = sys.modules.get("numpy.ma")
+    return module is not None and isinstance(value, module.MaskedArray)
 
 
 def is_weak(value: Any) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fallline.core.spec import is_masked
+
 Array = np.ndarray[Any, Any]
 Task = Literal["classification", "regression"]
 
@@ -105,7 +107,7 @@ def _as_real(a: Any, caller: str, name: str) -> Array:
             f"{caller}: {name} must be a dense array; got {type(a).__name__}. "
             f"Did you mean {name}.toarray()?"
         )
-    if isinstance(a, np.ma.MaskedArray):
+    if is_masked(a):
         raise TypeError(f"{caller}: {name} must not be masked. Did you mean {name}.filled(value)?")
     try:
         a = np.asarray(a)

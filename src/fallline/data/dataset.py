@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -30,6 +31,15 @@ class Dataset:
 
     Choose settings by `validation`, report on `test`; either may be None. `classes` holds the names
     of the labels 0, 1, ... of a classification and is empty for a regression.
+
+    Images are (n, channels, height, width) everywhere, with one channel where they are grey, or
+    rows of their pixels in this order. `image_shape` is (channels, height, width), whichever of the
+    two they are now, and () where the examples are no images: `as_images` and `as_rows` turn one
+    form into the other and copy nothing.
+
+    >>> from fallline.data import digits
+    >>> digits().feature_shape, digits().as_images().feature_shape
+    ((64,), (1, 8, 8))
     """
 
     name: str
@@ -39,6 +49,7 @@ class Dataset:
     task: Task = "classification"
     classes: tuple[str, ...] = ()
     source: str = field(default="", repr=False)
+    image_shape: tuple[int, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -62,12 +73,28 @@ class Dataset:
         def changed(part: Examples | None) -> Examples | None:
             return None if part is None else Examples(change(part.X), part.y)
 
+        train = Examples(change(self.train.X), self.train.y)
+        images = math.prod(train.X.shape[1:]) == math.prod(self.image_shape)
         return replace(
             self,
-            train=Examples(change(self.train.X), self.train.y),
+            train=train,
             validation=changed(self.validation),
             test=changed(self.test),
+            image_shape=self.image_shape if images else (),
         )
+
+    def as_images(self) -> Dataset:
+        """The same with examples (channels, height, width), as convolutional networks take them."""
+        if not self.image_shape:
+            raise ValueError(
+                f"as_images: the examples of {self.name!r}, of {_shape(self.feature_shape)}, must "
+                "be images. Did you mean .map_X(lambda X: X.reshape(-1, channels, height, width))?"
+            )
+        return self.map_X(lambda X: X.reshape(len(X), *self.image_shape))
+
+    def as_rows(self) -> Dataset:
+        """The same with each example as one row of numbers, as dense networks take them."""
+        return self.map_X(lambda X: X.reshape(len(X), -1))
 
     def _parts(self) -> dict[str, Examples | None]:
         return {"train": self.train, "validation": self.validation, "test": self.test}

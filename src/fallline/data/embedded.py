@@ -46,6 +46,7 @@ def digits(*, flat: bool = True) -> Dataset:
         test=examples.take(fifth == 4),
         classes=tuple("0123456789"),
         source=SOURCE,
+        image_shape=(1, 8, 8),
     )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from fallline.data.dataset import Dataset, Examples
-from fallline.data.download import cache_dir, fetch
+from fallline.data.dataset import Dataset
 from fallline.data.idx import idx_sha256, read_idx, read_pair
+from fallline.data.published import (
+    Folder,
+    Known,
+    cached,
+    dataset,
+    mirrors_of,
+    named_by_environment,
+)
 
 Array = np.ndarray[Any, Any]
-Folder = str | os.PathLike[str]
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -26,18 +30,6 @@ FILES = (
 )
 _MAX_BYTES = 64 << 20  # the largest file has 47 million
 _HELP = "Download the four files elsewhere and pass folder= or set FALLLINE_DATA."
-
-
-@dataclass(frozen=True)
-class Known:
-    """A published data set: where it is served, and the sha256 of its files, decompressed."""
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    source: str
-    mirrors: tuple[str, ...]
-    sha256: dict[str, str]
 
 
 MNIST = Known(
@@ -146,24 +138,17 @@ def _arrays(
         arrays = [*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3])]
         _check_content(known, arrays, paths)
         return arrays
-    arrays = []
-    for file in FILES:
-        arrays.append(_cached(known, file, _mirrors(known, mirror) if download else (), progress))
-    return arrays
+    mirrors = mirrors_of(known, mirror, download)
+    return [_cached(known, file, mirrors, progress) for file in FILES]
 
 
 def _local(known: Known, folder: Folder | None) -> list[Path] | None:
     """The four files in the folder that the user named, if one was named."""
     if folder is not None:
         return _in_folder(known, Path(folder).expanduser(), "folder")
-    chosen = os.environ.get("FALLLINE_DATA")
-    if not chosen:
+    top = named_by_environment(known)
+    if top is None:
         return None
-    top = Path(chosen).expanduser()
-    if not top.is_dir():
-        raise FileNotFoundError(
-            f"{known.name}: FALLLINE_DATA must name a folder; {str(top)!r} is none."
-        )
     if (top / known.name).is_dir() or _is_home_of(known, top):
         return _in_folder(known, top, "FALLLINE_DATA")
     return None
@@ -197,29 +182,17 @@ def _named(folder: Path, file: str) -> Path | None:
     return None
 
 
-def _mirrors(known: Known, mirror: str | Sequence[str] | None) -> Sequence[str]:
-    if mirror is not None:
-        return (mirror,) if isinstance(mirror, str) else tuple(mirror)
-    chosen = os.environ.get("FALLLINE_MIRROR")
-    return (f"{chosen.rstrip('/')}/{known.name}",) if chosen else known.mirrors
-
-
 def _cached(known: Known, file: str, mirrors: Sequence[str], progress: bool | None) -> Array:
     """A file in the cache, downloaded if it is missing or damaged there."""
-    path = cache_dir() / known.name / f"{file}.gz"
-
-    def verified(path: Path) -> Array:
-        return _verified(known, file, path)
-
-    if path.is_file():
-        try:
-            return verified(path)
-        except ValueError as error:
-            warnings.warn(f"The cached file is not used: {error}", stacklevel=4)
-    try:
-        return fetch(path.name, mirrors, path, verified, max_bytes=_MAX_BYTES, progress=progress)
-    except ConnectionError as error:
-        raise ConnectionError(f"{known.name}: no folder was named, and {error}\n{_HELP}") from None
+    return cached(
+        known,
+        f"{file}.gz",
+        mirrors,
+        lambda path: _verified(known, file, path),
+        max_bytes=_MAX_BYTES,
+        progress=progress,
+        cure=_HELP,
+    )
 
 
 def _verified(known: Known, file: str, path: Path) -> Array:
@@ -267,36 +240,12 @@ def _published(digest: str) -> tuple[Known | None, str]:
 def _dataset(
     known: Known, arrays: Sequence[Array], validation: int, dtype: str, flat: bool
 ) -> Dataset:
-    n = len(arrays[0])
-    _check_options(known, n, validation, dtype)
     images, labels, test_images, test_labels = arrays
-    whole = _examples(images, labels, dtype, flat)
-    cut = n - int(validation)
-    return Dataset(
-        known.name,
-        train=whole.take(slice(0, cut)),
-        validation=whole.take(slice(cut, n)) if validation else None,
-        test=_examples(test_images, test_labels, dtype, flat),
-        classes=known.classes,
-        source=known.source,
+    return dataset(
+        known,
+        (images[:, None], labels),
+        (test_images[:, None], test_labels),
+        validation=validation,
+        dtype=dtype,
+        flat=flat,
     )
-
-
-def _check_options(known: Known, n: int, validation: int, dtype: str) -> None:
-    if dtype not in ("float32", "float64", "uint8"):
-        raise ValueError(
-            f"{known.name}: dtype must be 'float32', 'float64' or 'uint8'; got {dtype!r}."
-        )
-    if isinstance(validation, bool) or not isinstance(validation, (int, np.integer)):
-        raise TypeError(
-            f"{known.name}: validation must be a number of examples; got {validation!r}."
-        )
-    if not 0 <= validation < n:
-        raise ValueError(f"{known.name}: validation must be in [0, {n:,}); got {validation:,}.")
-
-
-def _examples(images: Array, labels: Array, dtype: str, flat: bool) -> Examples:
-    X = images.reshape(len(images), -1) if flat else images[:, None]
-    if dtype != "uint8":
-        X = np.divide(X, 255, dtype=dtype)
-    return Examples(X, labels.astype(np.int64))

@@ -40,7 +40,8 @@ def _at_edge(name: str, edge: Mapping[str, Any]) -> str:
 
 
 def _about_all(records: Sequence[Record]) -> Iterator[str]:
-    jobs = max((record.jobs for record in records), default=1)
+    # Those of trials are reported nowhere.
+    jobs = max((record.jobs for record in records if record.phase != "trial"), default=1)
     if jobs > 1:
         yield f"Seconds were taken with {jobs} runs side by side: compare them with care."
     if len({tuple(sorted(record.versions.items())) for record in records}) > 1:

@@ -46,6 +46,7 @@ class Record:
     validation  the final validation metric, None if it did not come so far
     test        the test metrics of a reported run
     message     what went wrong
+    seconds     of its training steps: wall time, or its share of the threads' time if jobs > 1
     jobs        how many runs shared the machine, as far as this comparison knows
     """
 

@@ -6,6 +6,7 @@ was interrupted needs no state beyond its journal, and which worker is first cha
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from fallline.optim.space import Range, Space, space_from_json, space_to_json
 
 Records = Mapping[Key, Record]
 HOPELESS = 3  # failures at the very start
+LARGE = 4_000_000  # parameters times examples of a batch: from there on threads share a step well
 
 
 @dataclass
@@ -120,7 +122,8 @@ class Study:
     """A problem, optimizers and a budget, on their way to a finished journal.
 
     run  the function that trains, `worker.run_one` unless a test brings its own.  jobs  how many
-    processes; 1 stays in this one.
+    processes; 1 stays in this one. There trials train side by side, a thread for each; the reported
+    runs, whose seconds are reported too, have the machine to themselves.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class Study:
         self.optimizers = {entry.name: entry for entry in optimizers}
         self.journal = Journal() if journal is None else journal
         self._held: list[Record] = []  # failures, while there is nothing else
+        self._plans: dict[Any, Any] = {}  # what has been traced
         self.journal.begin(describe(problem, optimizers, budget, seed))
 
     @property
@@ -195,11 +199,27 @@ class Study:
         return left
 
     def _made(self, tasks: Sequence[Task], watch: Watch) -> Iterator[Record]:
-        if self.jobs == 1:
+        if self.jobs > 1:
+            yield from self._made_apart(tasks)
+        elif self.run is worker.run_one:
+            yield from self._made_here(tasks, watch)
+        else:
             for task in tasks:
                 optimizer = self.optimizers[task.optimizer]
                 yield worker.execute(task, self.problem, optimizer, self.run, watch.epoch)
-            return
+
+    def _made_here(self, tasks: Sequence[Task], watch: Watch) -> Iterator[Record]:
+        given = self.problem, self.optimizers, watch.epoch
+        for alone in (False, True):
+            chosen = [task for task in tasks if (task.tested or self._is_large) == alone]
+            yield from worker.execute_together(chosen, *given, alone=alone, plans=self._plans)
+
+    @functools.cached_property
+    def _is_large(self) -> bool:
+        """Whether all threads do as well on one run after the other, in less memory."""
+        return bool(self.problem.network(0).n_parameters * self.problem.batch_size > LARGE)
+
+    def _made_apart(self, tasks: Sequence[Task]) -> Iterator[Record]:
         import joblib
 
         call = joblib.delayed(worker.execute_apart)

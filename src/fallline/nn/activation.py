@@ -62,3 +62,13 @@ def activation(which: str | Callable[..., Any]) -> Callable[..., Any]:
         hint = did_you_mean(which, ACTIVATIONS)
         raise ValueError(f"activation: there is none called {which!r}. {hint}")
     return ACTIVATIONS[which]
+
+
+def as_layer(owner: str, layer: Any) -> Module:
+    """A module as it is, a plain function as an `Activation`."""
+    if isinstance(layer, Module):
+        return layer
+    if callable(layer) and not isinstance(layer, type):
+        return Activation(layer)
+    cure = f" Did you mean {layer.__name__}(...)?" if isinstance(layer, type) else ""
+    raise TypeError(f"{owner}: a layer is a module or a function; got {layer!r}.{cure}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -67,7 +68,14 @@ class Context:
 
     def update(self, name: str, value: Any) -> None:
         """Hand out a new value of this layer's array `name`."""
-        self.updates[join(self.path, name)] = value
+        self.updates[join(home(self.path), name)] = value
+
+    def newest(self, name: str, value: Any) -> Any:
+        """What was handed out last for this layer's array `name`, else `value`, what it holds.
+
+        A layer that runs twice goes on from what it said the first time.
+        """
+        return self.updates.get(join(home(self.path), name), value)
 
     def tap(self, name: str, value: Any) -> Any:
         """Show a value under a name; use what is returned in its place."""
@@ -100,6 +108,11 @@ class Context:
     def _shifted(self, name: str, value: Any) -> Any:
         shift = None if self.shifts is None else self.shifts.get(name)
         return value if shift is None else value + shift
+
+
+def home(path: str) -> str:
+    """The path of the layer that runs there, whichever time it is: "block#2.0" is "block.0"."""
+    return re.sub(r"#\d+", "", path)
 
 
 def join(path: str, name: str) -> str:

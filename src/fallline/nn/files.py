@@ -18,11 +18,16 @@ from typing import Any
 import numpy as np
 
 from fallline.nn.activation import ACTIVATIONS, Activation
+from fallline.nn.branches import Concat, Residual
 from fallline.nn.context import join
+from fallline.nn.conv import Conv2d, ConvTranspose2d
 from fallline.nn.dropout import Dropout
 from fallline.nn.initialisers import INITIALISERS, Initialiser, initialiser
 from fallline.nn.linear import Linear
+from fallline.nn.models.resnet import ZeroPadded
 from fallline.nn.module import Module
+from fallline.nn.normalisation import BatchNorm, LayerNorm, Standardise
+from fallline.nn.pooling import AvgPool2d, Flatten, GlobalAvgPool, MaxPool2d
 from fallline.nn.sequential import Sequential
 
 FORMAT = "fallline-network"
@@ -30,7 +35,12 @@ VERSION = 1
 
 Known = Mapping[str, Any]
 _OURS: dict[str, type[Module]] = {
-    cls.__name__: cls for cls in (Sequential, Linear, Activation, Dropout)
+    cls.__name__: cls
+    for cls in (
+        *(Sequential, Linear, Activation, Dropout),
+        *(Conv2d, ConvTranspose2d, MaxPool2d, AvgPool2d, GlobalAvgPool, Flatten),
+        *(BatchNorm, LayerNorm, Standardise, Residual, Concat, ZeroPadded),
+    )
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {**ACTIVATIONS, **INITIALISERS}
 
@@ -38,9 +48,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {**ACTIVATIONS, **INITIALISERS}
 def save(net: Module, path: str | os.PathLike[str]) -> None:
     """Write a network to a file in the safetensors format.
 
-    It holds the parameters by name ("0.W") and, as JSON, how the network is built, its link and its
-    classes; `load` needs nothing else. The file appears whole or not at all. Raises TypeError for a
-    setting that JSON cannot hold, such as a lambda.
+    It holds the parameters and buffers by name ("0.W") and, as JSON, how the network is built, its
+    link and its classes; `load` needs nothing else. The file appears whole or not at all. Raises
+    TypeError for a setting that JSON cannot hold, such as a lambda.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -55,7 +65,7 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
     }
     description["sha256"] = _digest(description, arrays)
     content = to_bytes(arrays, {FORMAT: json.dumps(description)})
-    _write_whole(Path(path), content)
+    write_whole(Path(path), content)
 
 
 def load(path: str | os.PathLike[str], *, classes: Mapping[str, Any] | None = None) -> Any:
@@ -157,10 +167,13 @@ def _rebuilt(given: Any, path: str, arrays: dict[str, Any], known: Known, file: 
 
 def _built(cls: type[Module], fields: dict[str, Any]) -> Module:
     """A module with these fields; of ours, only if they are the right ones."""
-    if cls in (Linear, Activation, Dropout):
-        want = {f.name for f in dataclasses.fields(cls)}
-        if fields.keys() != want:
+    if cls in _OURS.values() and cls is not Sequential:
+        known = dataclasses.fields(cls)  # type: ignore[arg-type]  # see __init_subclass__
+        usual = {f.name: f.default for f in known if f.default is not dataclasses.MISSING}
+        want = {f.name for f in known} - usual.keys()
+        if not want <= fields.keys() <= want | usual.keys():
             raise ValueError(f"a {cls.__name__} has the fields {sorted(want)}")
+        fields = {**usual, **fields}
     net = Module.__new__(cls)
     net.__dict__.update(fields)
     if hasattr(net, "__post_init__"):
@@ -239,7 +252,7 @@ def _digest(description: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str
     return whole.hexdigest()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """To a file beside it first, which then takes its place."""
     folder = path.parent
     if not folder.is_dir():

@@ -1,9 +1,12 @@
-"""The parameters of a network as one vector, with the arrays of its layers as views of it."""
+"""The parameters of a network as one vector, with the arrays of its layers as views of it.
+
+What it keeps but does not train is another such vector.
+"""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +23,30 @@ _ours: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
 
 def gathered(module: Any) -> Array:
-    """One vector with all arrays of a module, which become views of it."""
+    """One vector with all parameters of a module, which become views of it."""
     named = tree.named_leaves(module)
-    dtype = _check(type(module).__name__, named)
+    dtype = _check("gather", type(module).__name__, named)
+    return _one_vector(named, dtype, lambda views: _replace(module, views))
+
+
+def gathered_buffers(module: Any) -> Array:
+    """One vector with all arrays of a module that are not trained, likewise."""
+    named = module.named_buffers()
+    dtype = _check("gather_buffers", type(module).__name__, named)
+    return _one_vector(named, dtype, lambda views: _replace_buffers(module, views))
+
+
+def _one_vector(
+    named: Sequence[tuple[str, Any]], dtype: np.dtype[Any], replace: Callable[[Any], Any]
+) -> Array:
     leaves = [leaf for _, leaf in named]
     there = _where_they_are(leaves)
     if there is not None:
         return there
     whole = _aligned(sum(leaf.size for leaf in leaves), dtype)
-    views = iter(_views(whole, leaves))
     for leaf, view in zip(leaves, _views(whole, leaves)):
         view[...] = leaf
-    _replace(module, views)
+    replace(iter(_views(whole, leaves)))
     return whole
 
 
@@ -40,29 +55,29 @@ def is_gathered(leaves: Sequence[Any], whole: Array) -> bool:
     return sum(map(np.size, leaves)) == whole.size and _follow(leaves, _address(whole))
 
 
-def _check(name: str, named: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
+def _check(caller: str, name: str, named: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
     dtypes: dict[np.dtype[Any], str] = {}
     seen: dict[int, str] = {}
     for path, leaf in named:
         if not isinstance(leaf, np.ndarray):
             raise TypeError(
-                f"gather: {path} of {name} must be an array; got {type(leaf).__name__}."
+                f"{caller}: {path} of {name} must be an array; got {type(leaf).__name__}."
             )
         if leaf.dtype.kind != "f":
             raise TypeError(
-                f"gather: {path} of {name} must be of a float type to be trained; got "
+                f"{caller}: {path} of {name} must be of a float type to be trained; got "
                 f"{leaf.dtype}. Keep a fixed array as a tuple, or outside."
             )
         if id(leaf) in seen:
             raise ValueError(
-                f"gather: {seen[id(leaf)]} and {path} of {name} are one array. Give each layer its "
-                "own (layer.copy()), or hold it once and use it twice in __call__."
+                f"{caller}: {seen[id(leaf)]} and {path} of {name} are one array. Give each layer "
+                "its own (layer.copy()), or hold it once and use it twice in __call__."
             )
         seen[id(leaf)] = path
         dtypes.setdefault(leaf.dtype, path)
     if len(dtypes) > 1:
         mixed = ", ".join(f"{path} {dtype}" for dtype, path in dtypes.items())
-        raise TypeError(f"gather: all arrays of {name} must have one type; got {mixed}.")
+        raise TypeError(f"{caller}: all arrays of {name} must have one type; got {mixed}.")
     return next(iter(dtypes), np.dtype(np.float32))
 
 
@@ -101,7 +116,8 @@ def _replace(value: Any, views: Any) -> Any:
     """Put the views where the arrays are, in the order of the tree."""
     if hasattr(value, "_child_names"):  # a module
         for name in value._child_names():
-            value.__dict__[name] = _replace(value.__dict__[name], views)
+            if name not in value.buffers:
+                value.__dict__[name] = _replace(value.__dict__[name], views)
         return value
     if isinstance(value, np.ndarray):
         return next(views)
@@ -115,6 +131,12 @@ def _replace(value: Any, views: Any) -> Any:
         parts = [_replace(part, views) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
+
+
+def _replace_buffers(module: Any, views: Any) -> None:
+    for _, part in module.modules():
+        for name in part._own_buffers():
+            part.__dict__[name] = next(views)
 
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> Array:

@@ -1,11 +1,11 @@
 """A network made ready to answer: plans for pieces of rows, bound to its arrays where they lie.
 
-    inference_of(net).pieces(read, X, 1024)(X)    # read(net(X))
+    inference_of(net).pieces(read, X)(X)    # read(net(X))
 
 A plan computes so many rows at once, and one call of its program walks over many such pieces of X
 and of the result. So a million rows need the memory of one piece beside X and the result, and one
-row costs little more than its kernels. Parameters are not copied: what a kernel reads is what they
-are at that moment.
+row costs little more than its kernels. The network's arrays are not copied: what a kernel reads is
+what they are at that moment.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ Read = Callable[[Any], Any]
 
 CALL_SECONDS = 0.05  # a long walk returns to Python about this often: Ctrl-C
 FEW_BYTES = 1 << 15  # are copied in less time than it takes to tell a frame where they lie
-MOST_PIECES = 64  # kinds of X that one network is kept ready for
-MOST_PLANS = 128  # of all networks
+KEPT_BYTES = 1 << 24  # of one network, for calls to come
+MOST_PIECES = 256  # kinds of X that one network is kept ready for
+MOST_PLANS = 256  # of all networks
+
+_IN_KERNELS = "?bBhHiIlLqQfd"  # types that kernels read: all but half and extended precision
+_END = object()
 
 
 def inference_of(net: Module) -> Inference:
@@ -59,37 +63,46 @@ class Inference:
         # The last item meets itself only if nothing was added and nothing removed.
         self._parts: list[Iterable[Any]] = [*(p for p in parts if p is not None), (_END,)]
         self._known = [*chain.from_iterable(self._parts)]
-        self.structure = tree.structure(net)
-        self.params = [_checked(path, leaf) for path, leaf in tree.named_leaves(net)]
-        self.dtype = self.params[0].dtype if self.params else np.dtype(np.float32)
-        self._pieces: dict[Any, Pieces] = {}
-        self._large: Pieces | None = None
-        self._lock = threading.Lock()
+        self.structure = tree.structure(net, whole=True)
+        self.arrays = [_checked(path, leaf) for path, leaf in tree.named_leaves(net, whole=True)]
+        self.dtype = net.dtype.newbyteorder("=")
+        # A piece reads all of them once: where they are many, it is to be long. Where they are
+        # few, short pieces give more threads something to do.
+        self.most = 1024 if sum(a.nbytes for a in self.arrays) > 1 << 18 else 512
+        self._pieces: dict[Any, Pieces] = {}  # the last used at the end
+        self._last: Pieces | None = None
+        self._bytes = 0
+        self._lock = threading.RLock()
 
     def serves(self) -> bool:
         """Whether no array, layer or setting was replaced since."""
-        return self._can_tell and all(map(is_, chain.from_iterable(self._parts), self._known))
+        try:
+            known = all(map(is_, chain.from_iterable(self._parts), self._known))
+        except RuntimeError:  # another thread is just adding one
+            return False
+        return known and self._can_tell
 
-    def pieces(self, read: Read, X: Array, most: int) -> Pieces:
+    def pieces(self, read: Read, X: Array, most: int | None = None) -> Pieces:
         """What computes read(net(X)), in pieces of at most `most` rows."""
         # Numbers of another type are cast by the kernels, a few by the copy that is made of them.
         as_it_is = X.nbytes > FEW_BYTES and X.dtype.char in _IN_KERNELS and X.dtype.isnative
-        rows = _rows(len(X), most)
+        rows = _rows(len(X), self.most if most is None else most)
         key = read, rows, X.shape[1:], X.dtype if as_it_is else self.dtype
-        found = self._pieces.get(key) or self._new_pieces(key)
-        if not found.are_small and found is not self._large:
-            if self._large is not None:  # the memory of one large plan is enough
-                self._large.release()
-            self._large = found
-        return found
+        found = self._pieces.get(key)
+        return found if found is not None and found is self._last else self._used(key)
 
-    def _new_pieces(self, key: Any) -> Pieces:
-        specs = tuple(Spec(p.shape, p.dtype.newbyteorder("=")) for p in self.params)
-        made = Pieces(self.params, *_plan(self.structure, specs, self.dtype, *key))
+    def _used(self, key: Any) -> Pieces:
+        """The pieces for this key, now the last used; those used first go if they take too much."""
         with self._lock:
-            if len(self._pieces) >= MOST_PIECES:  # the oldest goes
-                del self._pieces[next(iter(self._pieces))]
-            return self._pieces.setdefault(key, made)
+            found = self._pieces.pop(key, None)
+            if found is None:
+                specs = tuple(Spec(a.shape, a.dtype.newbyteorder("=")) for a in self.arrays)
+                found = Pieces(self.arrays, *_plan(self.structure, specs, self.dtype, *key))
+                self._bytes += found.nbytes
+            self._last = self._pieces[key] = found
+            while len(self._pieces) > (MOST_PIECES if self._bytes <= KEPT_BYTES else 1):
+                self._bytes -= self._pieces.pop(next(iter(self._pieces))).nbytes
+        return found
 
 
 def _rows(n: int, most: int) -> int:
@@ -101,16 +114,17 @@ def _rows(n: int, most: int) -> int:
 
 
 class Pieces:
-    """A plan for so many rows, bound to parameters. Call it with X of as many rows or more.
+    """A plan for so many rows, bound to a network's arrays. Call it with X of as many rows or more.
 
     outputs  the shape of what the network gives for an example
     """
 
-    def __init__(self, params: list[Array], plan: Plan, outputs: tuple[int, ...]) -> None:
-        self.plan, self.params, self.outputs = plan, params, outputs
+    def __init__(self, arrays: list[Array], plan: Plan, outputs: tuple[int, ...]) -> None:
+        self.plan, self.arrays, self.outputs = plan, arrays, outputs
         self.x, self.y = plan.inputs[-1].spec, plan.output_specs()[0]
         self.rows = self.x.shape[0]
         self.are_small = self.x.nbytes <= FEW_BYTES
+        self.nbytes = plan.workspace_bytes + self.x.nbytes + self.y.nbytes  # in a call
         self.seconds = 0.0  # for one of them, on one thread
         self.result = plan.lowered.outputs[0]
         self.is_computed = self.result is not None and self.result not in plan.inputs
@@ -132,10 +146,6 @@ class Pieces:
         else:
             self._compute_copies(X, whole)
         return whole
-
-    def release(self) -> None:
-        """Give the memory back that is kept for the next call."""
-        self._free.clear()
 
     def _bench(self) -> _Bench:
         try:
@@ -186,7 +196,7 @@ class Pieces:
     def _give(self, X: Array, whole: Array) -> None:
         """What no kernel computes: X itself, or always the same."""
         for at in self._slices(len(X)):
-            (whole[at],) = self.plan.run(*self.params, X[at].astype(self.x.dtype))
+            (whole[at],) = self.plan.run(*self.arrays, X[at].astype(self.x.dtype))
 
     def _slices(self, n: int) -> Iterator[slice]:
         """Pieces that cover n rows; the last may begin among rows of the one before."""
@@ -206,11 +216,11 @@ class _Bench:
         self.x = np.empty(pieces.x.shape, pieces.x.dtype)
         self.y = np.empty(pieces.y.shape, pieces.y.dtype)
         self.copies: list[tuple[Array, Array]] = []
-        for node, param in zip(plan.inputs, pieces.params):
-            own = param
-            if not _lies_well(param, node.spec.dtype):  # a transposed view, say
-                own = np.empty(param.shape, node.spec.dtype)
-                self.copies.append((own, param))
+        for node, array in zip(plan.inputs, pieces.arrays):
+            own = array
+            if not _lies_well(array, node.spec.dtype):  # a transposed view, say
+                own = np.empty(array.shape, node.spec.dtype)
+                self.copies.append((own, array))
             self.frame.bind(node, own)
         self.bind(self.x, self.y)
 
@@ -225,9 +235,9 @@ class _Bench:
         self.check(self.frame.walk_steps())
 
     def refresh(self) -> None:
-        """Copy the parameters that kernels cannot read where they are."""
-        for own, param in self.copies:
-            np.copyto(own, param)
+        """Copy the arrays of the network that kernels cannot read where they are."""
+        for own, array in self.copies:
+            np.copyto(own, array)
 
     def check(self, status: int) -> None:
         """Raise what a kernel has reported."""
@@ -239,19 +249,19 @@ def _walk(benches: list[_Bench], steps: list[int]) -> None:
     """Compute so many pieces on each bench."""
     for bench in benches:
         bench.refresh()
-    frames = [bench.frame for bench in benches]
-    if len(frames) == 1 or frames[0].rehearsal is not None:
-        found = [frame.walk_steps(n) for frame, n in zip(frames, steps, strict=True)]
+    if len(benches) == 1:
+        found = [benches[0].frame.walk_steps(steps[0])]
     else:
-        found = walk_together([frame.walk for frame in frames], steps)
+        found = walk_together([bench.frame.walk for bench in benches], steps)
     for bench, status in zip(benches, found, strict=True):
+        bench.frame.raise_violation()
         bench.check(status)
 
 
 @lru_cache(maxsize=MOST_PLANS)
 def _plan(
     structure: Any,
-    params: tuple[Spec, ...],
+    arrays: tuple[Spec, ...],
     dtype: np.dtype[Any],
     read: Read,
     rows: int,
@@ -271,13 +281,9 @@ def _plan(
         outputs.append(shape_of(z)[1:])
         return read(z)
 
-    net = tree.unflatten(structure, params)
+    net = tree.unflatten(structure, arrays)
     plan = Plan(trace(predict, net, Spec((rows, *shape), given)))
     return plan, outputs[0]
-
-
-_END = object()
-_IN_KERNELS = "?bBhHiIlLqQfd"  # types that kernels read: all but half and extended precision
 
 
 def _parts(value: Any) -> Iterator[Iterable[Any] | None]:
@@ -301,7 +307,7 @@ def _parts(value: Any) -> Iterator[Iterable[Any] | None]:
 
 
 def _checked(path: str, leaf: Any) -> Array:
-    """A parameter as an array."""
+    """A parameter, or what is kept beside them, as an array."""
     if isinstance(leaf, (np.ndarray, np.generic)):
         return np.asarray(leaf)
     raise TypeError(

@@ -13,6 +13,7 @@ An initialiser is a function (key, shape, dtype) of a random key (`ops.random`).
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from fallline.ops.philox import Key
 
 Array = np.ndarray[Any, Any]
 Shape = Sequence[int]
+
+_made = itertools.count()
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -168,3 +171,16 @@ def initialiser(
             what = f"its settings are {', '.join(allowed)}" if allowed else "it has no settings"
             raise TypeError(f"initialiser: {which} has no setting {name!r}: {what}.")
     return Initialiser(which, tuple(sorted(settings.items())))
+
+
+def layer_key(seed: int | Key | None) -> Key:
+    """The key of a layer that is made with this seed; every layer without one gets another."""
+    if seed is None:  # a name of its own: no seed of the user's gives the same numbers
+        return philox.fold_in(philox.fold_in(philox.key(0), "a layer without a seed"), next(_made))
+    return seed if isinstance(seed, np.ndarray) else philox.fold_in(philox.key(seed), "")
+
+
+def bias_of(n: int, bias: bool | float, dtype: Any) -> tuple[Array | None, float]:
+    """The bias of a layer of n units, or None, and what it starts at: a float says it."""
+    start = bias if isinstance(bias, float) else 0.0
+    return np.full(n, start, dtype) if isinstance(bias, float) or bias else None, start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fallline.core.autodiff import value_and_grad
-from fallline.nn.context import Context, Taps
+from fallline.nn.context import Context, Taps, home
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
 from fallline.ops.link import LINKS, Link
@@ -150,11 +149,11 @@ def _layers(
     derivatives = dict(grads.modules())
     found = []
     for path, z in outputs.items():
-        home = re.sub(r"#\d+", "", path)  # "block#2.0": the second run of block
-        module = modules.get(home)
+        place = home(path)
+        module = modules.get(place)
         if module is None or not module._own_arrays():
             continue
-        own = derivatives[home]._own_arrays()
+        own = derivatives[place]._own_arrays()
         kind = type(module).__name__
         found.append(Layer(path, kind, z, z, sensitivities[path], dict(own)))
     return found

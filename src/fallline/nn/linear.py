@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fallline.core.spec import shape_of
-from fallline.nn.initialisers import Initialiser, initialiser
+from fallline.nn.initialisers import Initialiser, bias_of, initialiser, layer_key
 from fallline.nn.module import Module
 from fallline.ops import philox
 
 Array = np.ndarray[Any, Any]
-
-_made = itertools.count()
 
 
 class Linear(Module):
@@ -26,9 +23,9 @@ class Linear(Module):
     x  (n, n_in), or any (..., n_in);  W  (n_in, n_out);  b  (n_out,), or None with bias=False.
     Textbooks that write a column per example, z = W a + b, mean the transpose of this W.
 
-    W is drawn by `init`, a name or a function of (key, shape, dtype), b starts at 0. `seed` is a
-    number or a key; without one every layer of a program gets another. Raises ValueError for an x
-    with another number of features.
+    W is drawn by `init`, a name or a function of (key, shape, dtype); b starts at 0, or at `bias`
+    if it is a float. `seed` is a number or a key; without one every layer of a program gets
+    another. Raises ValueError for an x with another number of features.
 
     The bias is a weight of an input that is always 1, z = [1; a] W':
 
@@ -43,6 +40,10 @@ class Linear(Module):
     W: Array
     b: Array | None
     initialiser: Initialiser | Callable[..., Array]
+    b_start: float = 0.0
+
+    torch_names: ClassVar[Mapping[str, str]] = {"W": "weight", "b": "bias"}
+    torch_transposed = ("W",)
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Linear(Module):
         n_out: int,
         *,
         init: str | Initialiser | Callable[..., Array] = "he_uniform",
-        bias: bool = True,
+        bias: bool | float = True,
         seed: int | philox.Key | None = None,
         dtype: Any = np.float32,
     ) -> None:
@@ -59,8 +60,8 @@ class Linear(Module):
                 raise ValueError(f"Linear: {name} must be a positive integer; got {n!r}.")
         self.initialiser = initialiser(init)
         self.W = np.empty((n_in, n_out), dtype)
-        self.b = np.zeros(n_out, dtype) if bias else None
-        self.reset(_key(seed))
+        self.b, self.b_start = bias_of(n_out, bias, dtype)
+        self.reset(layer_key(seed))
 
     @property
     def n_in(self) -> int:
@@ -73,7 +74,7 @@ class Linear(Module):
     def reset(self, key: philox.Key) -> None:
         self.W = self.initialiser(philox.fold_in(key, "W"), self.W.shape, self.W.dtype)
         if self.b is not None:
-            self.b = np.zeros_like(self.b)
+            self.b = np.full_like(self.b, self.b_start)
 
     def __call__(self, x: Any, *, ctx: Any = None) -> Any:
         shape = shape_of(x)
@@ -88,9 +89,3 @@ class Linear(Module):
     def summary(self) -> str:
         """What it is, in the table of a network."""
         return f"{self.n_in} -> {self.n_out}"
-
-
-def _key(seed: int | philox.Key | None) -> philox.Key:
-    if seed is None:  # a name of its own: no seed of the user's gives the same numbers
-        return philox.fold_in(philox.fold_in(philox.key(0), "a layer without a seed"), next(_made))
-    return seed if isinstance(seed, np.ndarray) else philox.fold_in(philox.key(seed), "")

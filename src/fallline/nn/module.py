@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
@@ -10,12 +10,13 @@ import numpy as np
 import optree
 
 from fallline.core import tree
-from fallline.core.errors import TracingError
+from fallline.core.errors import TracingError, did_you_mean
 from fallline.core.spec import Spec, spec_of
 from fallline.core.trace import Tracer
 from fallline.nn import flat
 from fallline.nn.context import join, with_context
 from fallline.ops import philox
+from fallline.ops.link import LINKS
 
 if TYPE_CHECKING:
     from fallline.nn.inference import Inference
@@ -50,17 +51,32 @@ class Module:
 
     Assigning an array to a field that holds one writes into it, so that views of it, such as
     `gather()`, stay true; another shape is a ValueError.
+
+    Arrays in the fields that the class names in `buffers` are kept but not trained: running
+    statistics, fixed scales. They are copied, saved and compiled with the network, but they are no
+    parameters: gradients, optimizers and penalties pass them by. In training a layer hands out
+    their new values with `ctx.update`.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_children", "_classes", "_flat", "_inference", "_link")
+    __slots__ = (
+        *("__dict__", "__weakref__"),
+        *("_children", "_classes", "_flat", "_flat_buffers", "_inference", "_link"),
+    )
 
     # whether it must be told that it trains: dropout, batch normalisation
     needs_context: ClassVar[bool] = False
+    # fields that hold arrays which are not trained
+    buffers: ClassVar[tuple[str, ...]] = ()
+    # what PyTorch calls the fields ("" for one whose name it leaves out), and those that it
+    # holds transposed; see `nn.load_weights`
+    torch_names: ClassVar[Mapping[str, str]] = {}
+    torch_transposed: ClassVar[tuple[str, ...]] = ()
 
     _own_init: ClassVar[bool] = False
     _children: tuple[str, ...] | None
     _classes: tuple[Any, ...] | None
     _flat: Array | None
+    _flat_buffers: Array | None
     _inference: Inference | None
     _link: str | None
 
@@ -78,6 +94,7 @@ class Module:
         dataclass(init=not cls._own_init, eq=False, repr=False)(cls)
         register: Any = optree.register_pytree_node
         register(cls, _flatten, _unflattener(cls), namespace=tree.NAMESPACE)
+        register(cls, _flatten_whole, _unflattener(cls), namespace=tree.WHOLE)
 
     def __call__(self, x: Any, *, ctx: Any = None) -> Any:
         raise NotImplementedError(
@@ -133,7 +150,43 @@ class Module:
 
     def copy(self) -> Self:
         """An equal network with arrays of its own."""
-        return tree.tree_map(np.array, self)
+        return tree.tree_map(np.array, self, whole=True)
+
+    # What is kept, but not trained.
+
+    def named_buffers(self) -> list[tuple[str, Any]]:
+        """Pairs of a path ("1.running_mean") and its array, in the order of the fields."""
+        return [
+            (join(path, name), array)
+            for path, module in self.modules()
+            for name, array in module._own_buffers().items()
+        ]
+
+    def gather_buffers(self) -> Array:
+        """All buffers as one vector, of which the fields are views from then on; see `gather`."""
+        arrays = [array for _, array in self.named_buffers()]
+        if self._flat_buffers is None or not flat.is_gathered(arrays, self._flat_buffers):
+            self._flat_buffers = flat.gathered_buffers(self)
+        return self._flat_buffers
+
+    def set_buffers(self, values: Mapping[str, Any]) -> None:
+        """Write new values of buffers by name: what layers hand out while they train.
+
+        >>> from fallline import nn
+        >>> net = nn.Sequential(nn.BatchNorm(2))
+        >>> ctx = nn.Context("train")
+        >>> y = net(np.array([[0.0, 10.0], [2.0, 30.0]]), ctx=ctx)
+        >>> net.set_buffers(ctx.updates)
+        >>> net[0].running_mean
+        array([0.1, 2. ], dtype=float32)
+        """
+        known = dict(self.named_buffers())
+        for name, value in values.items():
+            if name not in known:
+                raise KeyError(
+                    f"set_buffers: the network has no buffer {name}. {did_you_mean(name, known)}"
+                )
+            _written(name, known[name], value)
 
     # Parts.
 
@@ -149,7 +202,7 @@ class Module:
             yield from child.modules(join(path, name))
 
     def settings(self) -> dict[str, Any]:
-        """The fields that are not parameters."""
+        """The fields that hold no arrays."""
         children = self._child_names()
         return {name: value for name, value in self.__dict__.items() if name not in children}
 
@@ -159,12 +212,16 @@ class Module:
         return tuple(name for name, value in self.__dict__.items() if _holds_arrays(value))
 
     def _own_arrays(self) -> dict[str, Any]:
-        """Its arrays that no module inside holds, by name."""
+        """Its parameters that no module inside holds, by name."""
         found: dict[str, Any] = {}
         for name in self._child_names():
-            if not isinstance(self.__dict__[name], Module):
+            if name not in self.buffers and not isinstance(self.__dict__[name], Module):
                 found.update(_arrays_in(self.__dict__[name], name))
         return found
+
+    def _own_buffers(self) -> dict[str, Any]:
+        """Its arrays that are not trained, by name."""
+        return {n: self.__dict__[n] for n in self._child_names() if n in self.buffers}
 
     # What its outputs mean.
 
@@ -178,9 +235,9 @@ class Module:
 
     @link.setter
     def link(self, link: str | None) -> None:
-        from fallline.nn.predict import check_link
-
-        self._link = check_link(link)
+        if link is not None and link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(LINKS)}, or None; got {link!r}.")
+        self._link = link
 
     @property
     def classes(self) -> Array | None:
@@ -286,18 +343,20 @@ def _settled(what: str, value: Any) -> Any:
 
 
 class Form:
-    """What a module is beside its arrays: part of the structure of the tree, compared by value.
+    """What a module is beside its leaves: part of the structure of the tree, compared by value.
 
-    The link and the classes travel with it but make no difference: they say what outputs mean.
+    The link, the classes and the arrays that are not trained travel with it but make no difference.
+    order  the fields with arrays, those that are leaves and those that are `kept`.
     """
 
-    __slots__ = ("classes", "key", "link", "names", "static")
+    __slots__ = ("classes", "kept", "key", "link", "names", "order", "static")
 
-    def __init__(self, module: Module, names: tuple[str, ...]) -> None:
-        self.names = names
-        self.static = {n: v for n, v in module.__dict__.items() if n not in names}
+    def __init__(self, module: Module, order: tuple[str, ...], names: tuple[str, ...]) -> None:
+        self.order, self.names = order, names
+        self.kept = {n: module.__dict__[n] for n in order if n not in names}
+        self.static = {n: v for n, v in module.__dict__.items() if n not in order}
         self.link, self.classes = module._link, module._classes
-        self.key = names, tuple((n, _frozen(module, n, v)) for n, v in self.static.items())
+        self.key = order, tuple((n, _frozen(module, n, v)) for n, v in self.static.items())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Form) and self.key == other.key
@@ -310,16 +369,26 @@ class Form:
 
 
 def _flatten(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
+    """Only what is trained."""
+    order = module._child_names()
+    names = tuple([n for n in order if n not in module.buffers]) if module.buffers else order
+    return [module.__dict__[name] for name in names], Form(module, order, names), names
+
+
+def _flatten_whole(module: Module) -> tuple[list[Any], Form, tuple[str, ...]]:
     names = module._child_names()
-    return [module.__dict__[name] for name in names], Form(module, names), names
+    return [module.__dict__[name] for name in names], Form(module, names, names), names
 
 
 def _unflattener(cls: type[Module]) -> Callable[[Form, Sequence[Any]], Module]:
     def unflatten(form: Form, children: Sequence[Any]) -> Module:
         module = Module.__new__(cls)
         # whatever the leaves are now, they stand where the arrays stood
-        module.__dict__.update(zip(form.names, children), **form.static)
-        object.__setattr__(module, "_children", form.names)
+        arrays = dict(zip(form.names, children))
+        if form.kept:
+            arrays = {n: arrays[n] if n in arrays else form.kept[n] for n in form.order}
+        module.__dict__.update(arrays, **form.static)
+        object.__setattr__(module, "_children", form.order)
         object.__setattr__(module, "_link", form.link)
         object.__setattr__(module, "_classes", form.classes)
         return module

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fallline.core.spec import is_masked
 from fallline.nn.inference import Pieces, Read, inference_of
 from fallline.ops.link import LINKS, Link
 
@@ -13,15 +14,6 @@ if TYPE_CHECKING:
     from fallline.nn.module import Module
 
 Array = np.ndarray[Any, Any]
-
-PIECE = 1024  # rows: more are not faster, and their activations need more memory
-
-
-def check_link(link: str | None) -> str | None:
-    """The link, if there is one of this name."""
-    if link is not None and link not in LINKS:
-        raise ValueError(f"link must be one of {', '.join(LINKS)}, or None; got {link!r}.")
-    return link
 
 
 def predict(net: Module, X: Any, batch_size: int | None) -> Array:
@@ -63,17 +55,26 @@ def _themselves(z: Any) -> Any:
 
 def _ready(net: Module, X: Any, batch_size: int | None, read: Read) -> tuple[Array, Pieces]:
     """X as an array of numbers, and what computes read(net(X))."""
-    X = np.asarray(X)
+    X = X if X.__class__ is np.ndarray else _array(X)
     if X.ndim < 2:
         cure = " Did you mean X[None]?" if X.ndim == 1 else ""
         raise ValueError(f"predict: X must have shape (n, ...); got {X.shape}.{cure}")
-    most = PIECE if batch_size is None else batch_size
-    if most < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"predict: batch_size must be positive; got {batch_size}.")
     inference = inference_of(net)
     if X.dtype.kind not in "fiub":
         X = _numbers(X, inference.dtype)
-    return X, inference.pieces(read, X, most)
+    return X, inference.pieces(read, X, batch_size)
+
+
+def _array(X: Any) -> Array:
+    if hasattr(X, "toarray"):
+        raise TypeError(
+            f"predict: X must be a dense array; got {type(X).__name__}. Did you mean X.toarray()?"
+        )
+    if is_masked(X):
+        raise TypeError("predict: X must not be masked. Did you mean X.filled(value)?")
+    return np.asarray(X)
 
 
 def _numbers(X: Array, dtype: np.dtype[Any]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fallline.nn.activation import Activation
+from fallline.nn.activation import as_layer
 from fallline.nn.module import Module
 
 
@@ -33,7 +33,7 @@ class Sequential(Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = hasattr(type(self), name)  # link, classes
-        super().__setattr__(name, value if known else _layer(value))
+        super().__setattr__(name, value if known else as_layer("Sequential", value))
 
     @property
     def layers(self) -> tuple[Module, ...]:
@@ -61,12 +61,3 @@ class Sequential(Module):
         if isinstance(index, str):
             return self.__dict__[index]
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
-
-
-def _layer(layer: Any) -> Module:
-    if isinstance(layer, Module):
-        return layer
-    if callable(layer) and not isinstance(layer, type):
-        return Activation(layer)
-    cure = f" Did you mean {layer.__name__}(...)?" if isinstance(layer, type) else ""
-    raise TypeError(f"Sequential: a layer is a module or a function; got {layer!r}.{cure}")

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fallline.core.spec import Spec, shape_of, spec_of
+from fallline.core.spec import spec_of
 
 
 def table(module: Any) -> str:
     """The heading with the total, then names, kinds, settings, shapes and counts of the layers."""
     rows = list(_rows(module, ""))
-    own = "  ".join(filter(None, [_title(module), _summary(module), *_shapes(module)]))
+    own = "  ".join(filter(None, [title_of(module), summary_of(module), *_shapes(module)]))
     facts = [f"{module.n_parameters:,} parameters"] if module.n_parameters else []
     facts += [f"link {module.link}"] if module.link else []
     heading = ", ".join([own, *facts])
-    return "\n".join([heading, *_aligned(rows)]) if rows else heading
+    return "\n".join([heading, *aligned(rows)]) if rows else heading
 
 
 def _rows(module: Any, indent: str) -> Iterator[list[str]]:
     for name, child in module.children():
         count = sum(spec_of(a).size for a in child._own_arrays().values())
         shown = f"{count:,}" if count else ""
-        yield [indent + name, _title(child), _summary(child), *_shapes(child), shown]
+        yield [indent + name, title_of(child), summary_of(child), *_shapes(child), shown]
         yield from _rows(child, indent + "  ")
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Columns of equal width; the last, of numbers, to the right."""
     most = max(map(len, rows))
     full = [[*row[:-1], *[""] * (most - len(row)), row[-1]] for row in rows]
@@ -39,11 +39,13 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def _title(module: Any) -> str:
+def title_of(module: Any) -> str:
+    """What a module is called."""
     return module.title() if hasattr(module, "title") else type(module).__name__
 
 
-def _summary(module: Any) -> str:
+def summary_of(module: Any) -> str:
+    """What there is to say of its settings."""
     if hasattr(module, "summary"):
         return module.summary()
     return ", ".join(f"{name}={_shown(value)}" for name, value in module.settings().items())
@@ -54,9 +56,12 @@ def _shown(value: Any) -> str:
 
 
 def _shapes(module: Any) -> list[str]:
-    return [f"{name} {_shape(array)}" for name, array in module._own_arrays().items()]
+    return [
+        f"{name} {shape_shown(spec_of(array).shape)}"
+        for name, array in module._own_arrays().items()
+    ]
 
 
-def _shape(array: Any) -> str:
-    shape = array.shape if array.__class__ is Spec else shape_of(array)
+def shape_shown(shape: tuple[int, ...]) -> str:
+    """A shape, without the comma that Python writes after a single number."""
     return f"({', '.join(map(str, shape))})"

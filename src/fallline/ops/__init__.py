@@ -4,7 +4,7 @@ from typing import Any as _Any
 
 from fallline.core import op as _kinds
 from fallline.core.op import bilinear, implements, linear, primitive, scaled
-from fallline.ops import activation, linalg, link, loss, random, reduce, shape
+from fallline.ops import activation, conv, linalg, link, loss, pool, random, reduce, shape
 from fallline.ops import elementwise as _elementwise
 from fallline.ops.activation import (
     elu,
@@ -15,6 +15,7 @@ from fallline.ops.activation import (
     leaky_relu,
     log_sigmoid,
     log_softmax,
+    normal_cdf,
     relu,
     selu,
     sigmoid,
@@ -23,6 +24,7 @@ from fallline.ops.activation import (
     softplus,
     tanh,
 )
+from fallline.ops.conv import conv2d, conv_transpose2d
 from fallline.ops.elementwise import stop_gradient
 from fallline.ops.loss import (
     absolute_error,
@@ -33,11 +35,12 @@ from fallline.ops.loss import (
     poisson,
     squared_error,
 )
+from fallline.ops.pool import avg_pool, global_avg_pool, max_pool
 from fallline.ops.reduce import logsumexp
 
 _kinds.reserve(
     op
-    for module in (_elementwise, activation, linalg, random, reduce, shape)
+    for module in (_elementwise, activation, conv, linalg, pool, random, reduce, shape)
     for op in vars(module).values()
     if isinstance(op, _kinds.Op)
 )
@@ -75,15 +78,24 @@ __all__ = [
     "absolute_error",
     "huber",
     "poisson",
+    # images
+    "conv2d",
+    "conv_transpose2d",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
     # what NumPy does not have
     "erf",
+    "normal_cdf",
     "logsumexp",
     "stop_gradient",
     # the modules
     "activation",
+    "conv",
     "linalg",
     "link",
     "loss",
+    "pool",
     "random",
     "reduce",
     "shape",

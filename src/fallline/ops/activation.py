@@ -35,6 +35,12 @@ def _erf(x: Any) -> Any:
     return scipy_erf(x)
 
 
+def _normal_cdf(x: Any) -> Any:
+    from scipy.special import ndtr
+
+    return ndtr(x)
+
+
 _sigmoid_op = elementwise(_sigmoid, lambda y, x: y * (1 - y), name="sigmoid", kernel="sigmoid({0})")
 _softplus_op = elementwise(
     _softplus, lambda y, x: sigmoid(x), name="softplus", kernel="softplus({0})"
@@ -50,6 +56,13 @@ _erf_op = elementwise(
     lambda y, x: 2 / math.sqrt(math.pi) * np.exp(-x * x),
     name="erf",
     kernel="erf({0})",
+    analytic=True,
+)
+_normal_cdf_op = elementwise(
+    _normal_cdf,
+    lambda y, x: 1 / math.sqrt(2 * math.pi) * np.exp(-0.5 * x * x),
+    name="normal_cdf",
+    kernel="normal_cdf({0})",
     analytic=True,
 )
 
@@ -109,9 +122,21 @@ def erf(x: Any) -> Any:
     return _erf_op(x)
 
 
+def normal_cdf(x: Any) -> Any:
+    """Phi(x) = (1 + erf(x / sqrt(2))) / 2: the probability that a normal number is below x.
+
+    Computed without that sum, so that small probabilities keep their relative precision.
+    """
+    return _normal_cdf_op(x)
+
+
 def gelu(x: Any) -> Any:
-    """x * Phi(x), with Phi the normal distribution function, by erf. Hendrycks & Gimpel 2016."""
-    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    """x * Phi(x), with Phi the normal distribution function. Hendrycks & Gimpel 2016.
+
+    A kernel computes it within 5 units in the last place, the negative tail included as far as Phi
+    is a normal number.
+    """
+    return x * normal_cdf(x)
 
 
 def gelu_tanh(x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.core.spec import spec_of
+from fallline.core.spec import is_masked, spec_of
 from fallline.data.arrays import Task, as_examples, as_targets, check_lengths
 from fallline.data.dataset import Dataset
 from fallline.nn.module import Module
@@ -56,7 +56,7 @@ def _array(y: Any, name: str) -> Any:
         found = np.asarray(y)
     except ValueError:
         found = np.zeros(())
-    if not found.ndim or not found.size or isinstance(y, np.ma.MaskedArray):
+    if not found.ndim or not found.size or is_masked(y):
         as_targets(y, caller="fit", name=name)  # which says what is wrong
     return found
 

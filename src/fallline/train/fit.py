@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from fallline.nn.module import Module
 from fallline.train import arguments
 from fallline.train.history import History
@@ -69,6 +67,7 @@ def fit(
     before the step, when the loss becomes nan or infinite, and ValueError or TypeError for data
     that do not fit.
 
+    >>> import numpy as np
     >>> from fallline import nn, optim
     >>> net, sgd = nn.mlp([1, 1], seed=0), optim.sgd(lr=0.2)
     >>> X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]

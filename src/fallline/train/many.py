@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-
-import numpy as np
 
 from fallline.core import tree
 from fallline.core.errors import did_you_mean
@@ -56,6 +55,7 @@ def fit_many(
     for all runs, so what remembers anything belongs in `each`. Any other exception ends all runs.
     Ctrl-C does too, and returns what was learned so far.
 
+    >>> import numpy as np
     >>> from fallline import nn, optim
     >>> X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> nets = [nn.mlp([1, 1], seed=0).copy() for _ in range(3)]
@@ -74,7 +74,7 @@ def fit_many(
     whole = Whole(display(progress))
     plans: dict[Any, Any] = {}
     runs = [
-        prepared(net, **own, progress=whole.part(), plans=plans)
+        run_of(net, own, plans=plans, progress=whole.part())
         for net, own in zip(nets, given, strict=True)
     ]
     whole.expect(len(runs), sum(run.epochs for run in runs), sum(run.steps for run in runs))
@@ -85,35 +85,53 @@ def fit_many(
     return [run.history for run in runs]
 
 
+def run_of(
+    net: Module,
+    settings: Mapping[str, Any],
+    *,
+    plans: dict[Any, Any],
+    progress: Silent | None = None,
+) -> Run:
+    """The run that `fit(net, **settings)` would make, for `together` to drive; plans  see there."""
+    return prepared(net, **{**_usual(), **settings}, progress=progress or Silent(), plans=plans)
+
+
+@functools.cache
+def _usual() -> dict[str, Any]:
+    """The arguments that `fit` has for a run, with their defaults."""
+    parameters = inspect.signature(fit).parameters.items()
+    return {name: p.default for name, p in parameters if name not in OF_ALL}
+
+
 def _train(runs: list[Run], at_once: int | None) -> None:
     """Until all have ended, or Ctrl-C."""
     left = set(runs)
     with suppress(KeyboardInterrupt):
         for run in together(runs, at_once):
             left.discard(run)
+            run.trainer.rest()
             if run.error is not None and not isinstance(run.error, DivergedError):
                 raise run.error
-    for run in left:  # some may not have begun
-        run.history.stopped = "interrupted"
+    for run in left:  # some have not begun, some may just have ended
+        if len(run.history.epochs) < run.epochs and not run.history.stopped:
+            run.history.stopped = "interrupted"
 
 
 def _settings(
     nets: list[Module], each: Sequence[Mapping[str, Any]] | None, common: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """All arguments of `fit` but the network, for every run."""
-    parameters = inspect.signature(fit).parameters.items()
-    usual = {name: p.default for name, p in parameters if name not in OF_ALL}
+    """The arguments of `fit` for every run."""
     entries = [{} for _ in nets] if each is None else list(each)
     if len(entries) != len(nets):
         raise ValueError(
             f"fit_many: each must hold a dict for each of {len(nets)} networks; got {len(entries)}."
         )
     for name in dict.fromkeys(name for entry in (common, *entries) for name in entry):
-        if name not in usual:
+        if name not in _usual():
             of_all = name in OF_ALL or name == "at_once"
-            hint = "It is one for all." if of_all else did_you_mean(name, usual)
+            hint = "It is one for all." if of_all else did_you_mean(name, _usual())
             raise TypeError(f"fit_many: a run takes no {name!r}. {hint}")
-    return [{**usual, **common, **entry} for entry in entries]
+    return [{**common, **entry} for entry in entries]
 
 
 def _convert_once(nets: list[Module], settings: list[dict[str, Any]]) -> None:
@@ -121,7 +139,7 @@ def _convert_once(nets: list[Module], settings: list[dict[str, Any]]) -> None:
     found: dict[Any, Any] = {}
     for net, own in zip(nets, settings, strict=True):
         for name, what in (("data", ""), ("validation", "validation ")):
-            given = own[name]
+            given = own.get(name)
             if name == "data" or given is not None:
                 key = id(given), net.dtype
                 if key not in found:

@@ -163,6 +163,7 @@ class Whole:
 
     def __init__(self, shown: Silent) -> None:
         self.shown, self.tally = shown, Tally()
+        self._told = 0.0
 
     def part(self) -> Silent:
         return _Part(self)
@@ -176,18 +177,24 @@ class Whole:
         if not self.tally.began:
             self.tally.began = time.monotonic()
             self.shown.start(self.tally.epochs, self.tally.steps)
-            self.shown.runs(self.tally)
+            self._tell()
 
     def add(self, steps: int = 0, epochs: int = 0, ended: int = 0) -> None:
         tally = self.tally
         tally.steps_done += steps
         tally.epochs_done += epochs
         tally.ended += ended
-        if tally.began:
-            self.shown.runs(tally)
+        if tally.began and time.monotonic() - self._told > 1 / REFRESH:
+            self._tell()
 
     def close(self) -> None:
+        if self.tally.began:
+            self._tell()
         self.shown.stop()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        self.shown.runs(self.tally)
 
 
 class _Part(Silent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +95,8 @@ class Trainer:
         self.seconds = 0.0
         self._order: Array | None = None
         self._bound: dict[int, _BoundStep] = {}  # by batch size
-        self._plans = {} if plans is None else plans  # traced by it or for it
+        self._evaluated: dict[Any, Plan] = {}
+        self._plans = {} if plans is None else plans  # traced by it or for others
 
     def _first_state(self) -> tuple[list[Array], list[float]]:
         """The optimizer's slots, each as one vector, and its scalars."""
@@ -152,6 +154,14 @@ class Trainer:
         known = [bound.seconds for bound in self._bound.values() if bound.seconds]
         return max(1, int(CALL_SECONDS / max(known))) if known else 1
 
+    def rest(self) -> None:
+        """Give back the memory that steps need, till the next one."""
+        self._bound.clear()
+
+    def explain(self) -> str:
+        """The kernels of a step, in order, with their sources: `Plan.explain`."""
+        return self._step_of(self.batch_size).step.plan.explain()
+
     def next_step(self) -> tuple[Graph, dict[int, Any]]:
         """The graph of the next step, and its arrays by the id of the node: to run it by hand."""
         batch, _ = self._next_batches(1)
@@ -174,7 +184,7 @@ class Trainer:
     def order(self) -> Array:
         """The examples in the order of this epoch."""
         if self._order is None:
-            self._order = epoch_order(self.n, self.seed, self.epoch, replacement=self.replacement)
+            self._order = _order(self.n, self.seed, self.epoch, self.replacement)
         return self._order
 
     def _step_of(self, batch: int) -> _BoundStep:
@@ -182,10 +192,9 @@ class Trainer:
         if found is None:
             X, y = spec_of(self.X), spec_of(self.y)
             key = self.layout, self.objective, self.optimizer.form, X, y, batch
-            if key not in self._plans:
-                given = self.layout, self.objective, self.optimizer, X, y, batch
-                self._plans[key] = _kept(_steps, *record_step(*given))
-            found = self._bound[batch] = _BoundStep(self, self._plans[key])
+            given = self.layout, self.objective, self.optimizer, X, y, batch
+            step = _kept(self._plans, key, lambda: _kept(_steps, *record_step(*given)))
+            found = self._bound[batch] = _BoundStep(self, step)
         return found
 
     # -- looking
@@ -224,15 +233,14 @@ class Trainer:
 
     def _evaluation(self, X: Array, y: Array, link: str) -> Plan:
         key = self.layout, self.objective, link, spec_of(X), spec_of(y)
-        if key not in self._plans:
+        if key not in self._evaluated:
             given = self.layout, self.objective.loss, link, spec_of(X), spec_of(y)
-            self._plans[key] = _kept(_evaluations, *record_evaluation(*given))
-        return self._plans[key]
+            make = lambda: _kept(_evaluations, *record_evaluation(*given))
+            self._evaluated[key] = _kept(self._plans, key, make)
+        return self._evaluated[key]
 
 
-def steps_together(
-    trainers: Sequence[Trainer], counts: Sequence[int]
-) -> list[Array | DivergedError]:
+def steps_together(trainers: Sequence[Trainer], counts: Sequence[int]) -> list[Array | Exception]:
     """Take counts[i] steps of trainers[i], of all of them at the same time.
 
     Returns the losses of each, or the error that its `steps` would have raised. Each trainer is on
@@ -254,11 +262,15 @@ def _take_together(tasks: list[_Task]) -> None:
     call: list[tuple[_Task, _BoundStep]] = []
     expected = 0.0
     for task in tasks:
-        bound, losses = task.next()
-        if not bound.seconds:
-            task.advance(bound, bound.take(losses[:1]))
+        try:
+            bound, losses = task.next()
+            if not bound.seconds:
+                task.advance(bound, bound.take(losses[:1]))
+                continue
+            bound.prepare(losses, bound.pace(budget / len(tasks)))
+        except Exception as error:  # of a schedule, say; the others go on
+            task.error = error
             continue
-        bound.prepare(losses, bound.pace(budget / len(tasks)))
         call.append((task, bound))
         expected += bound.prepared * bound.seconds
         if expected > budget:
@@ -291,7 +303,7 @@ class _Task:
         self.trainer = trainer
         self.losses = np.empty(n, trainer.params.dtype)
         self.done = 0
-        self.error: DivergedError | None = None
+        self.error: Exception | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -305,8 +317,11 @@ class _Task:
     def advance(self, bound: _BoundStep, taken: int) -> None:
         """Enter that so many steps were taken."""
         self.done += taken
-        if not bound.succeeded():
-            self.error = self.trainer._diverged(self.losses, self.done)
+        try:
+            if not bound.succeeded():
+                self.error = self.trainer._diverged(self.losses, self.done)
+        except IndexError as error:
+            self.error = error
 
 
 class _BoundStep:
@@ -379,6 +394,7 @@ class _BoundStep:
     def succeeded(self) -> bool:
         """Whether the walk was not stopped by a loss that is not finite."""
         status = self.frame.walk.status
+        self.frame.raise_violation()
         if status not in (0, NOT_FINITE):
             raise IndexError("fit: a label or an index is out of bounds.")
         return status == 0
@@ -424,6 +440,14 @@ class _BoundStep:
         if trainer.weights is not None:
             found[id(step.weights)] = trainer.weights
         return found
+
+
+@functools.lru_cache(maxsize=16)
+def _order(n: int, seed: int, epoch: int, replacement: bool) -> Array:
+    """`epoch_order`: runs side by side often have the same seed."""
+    order = epoch_order(n, seed, epoch, replacement=replacement)
+    order.flags.writeable = False
+    return order
 
 
 def _parts(n: int) -> list[slice]:

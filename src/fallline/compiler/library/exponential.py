@@ -16,7 +16,7 @@ for the elementary functions, chapter 6). Errors in ulp, measured over the whole
 from __future__ import annotations
 
 from fallline.compiler.library import pairs
-from fallline.compiler.library.real import Real, horner, power_of_two, real
+from fallline.compiler.library.real import Real, polynomial, power_of_two, real
 from fallline.compiler.library.value import Value, absolute, copysign, fma, where
 
 
@@ -24,7 +24,7 @@ def exp(x: Value) -> Value:
     """e^x."""
     kind = real(x)
     n, r = _split(_clamp(x, *kind.exp_range), kind)
-    return _scale(fma(fma(horner(kind.exp, r), r, 1), r, 1), n)
+    return _scale(fma(fma(polynomial(kind.exp, r), r, 1), r, 1), n)
 
 
 def exp2(x: Value) -> Value:
@@ -33,7 +33,7 @@ def exp2(x: Value) -> Value:
     x = _clamp(x, *(1.5 * bound for bound in kind.exp_range))
     shifted = x + kind.magic
     r = (x - (shifted - kind.magic)) * kind.log2[0]
-    return _scale(fma(fma(horner(kind.exp, r), r, 1), r, 1), _integer(shifted, kind))
+    return _scale(fma(fma(polynomial(kind.exp, r), r, 1), r, 1), _integer(shifted, kind))
 
 
 def expm1(x: Value) -> Value:
@@ -88,15 +88,15 @@ def split_down(x: Value, kind: Real) -> tuple[Value, Value]:
 
 
 def exp_pair(x: Value, low: Value) -> Value:
-    """e^(x + low) rounded almost once; low is beyond the last bits of x, and a number."""
+    """e^(x + low) rounded almost once; low is beyond the last bits of x."""
     kind = real(x)
-    low = where((x < kind.exp_range[0]) | (x > kind.exp_range[1]), 0, low)
-    x = _clamp(x, *kind.exp_range)
+    inside = _clamp(x, *kind.exp_range)
+    x, low = inside, where(x == inside, low, 0)
     shifted = fma(x, kind.log2_e[0], kind.magic)
     n = shifted - kind.magic
     r, low = pairs.add_smaller(fma(n, -kind.log2[0], x), fma(n, -kind.log2[1], low))
     one_and_r, lost = pairs.add_smaller(x.constant(1), r)
-    p = one_and_r + (lost + fma(horner(kind.exp, r), r * r, low))
+    p = one_and_r + (lost + fma(polynomial(kind.exp, r), r * r, low))
     return _scale(p, _integer(shifted, kind))
 
 
@@ -105,7 +105,7 @@ def _integer(shifted: Value, kind: Real) -> Value:
 
 
 def _expm1_reduced(r: Value, kind: Real) -> Value:
-    return fma(horner(kind.exp, r), r * r, r)
+    return fma(polynomial(kind.exp, r), r * r, r)
 
 
 def _scale(p: Value, n: Value) -> Value:

@@ -135,9 +135,7 @@ class Call(NamedTuple):
     calls_blas: bool
 
 
-def call(
-    dtype: DTypeLike, form: str, m: int, n: int, k: int, limit: float | None = None
-) -> Call:
+def call(dtype: DTypeLike, form: str, m: int, n: int, k: int, limit: float | None = None) -> Call:
     """The kernel that serves a product, or any part of it; `limit` as in `serves`."""
     return call_of(serves(dtype, m, n, k, limit), dtype, form)
 

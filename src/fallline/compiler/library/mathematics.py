@@ -7,9 +7,11 @@
             y[i] = tanh(x[i]) * float32(0.5)
 
 float32 in is float32 out, special values are NumPy's, no fast-math flag is set. Formulas have no
-branches, so that loops over them vectorise; what is marked `libm`, and where a module says so the
-float64 of a function, calls the C library for each element. Errors are stated in the modules of the
-formulas: exponential, logarithm, trigonometric, inverse_trigonometric, hyperbolic.
+branches, so that loops over them vectorise, with whatever vectors there are; but fmod, remainder
+and floor_divide of floats call the C library for each element. Errors, in units in the last place
+over the whole range, are stated in the modules of the formulas: exponential, logarithm,
+error_function, powers, trigonometric, inverse_trigonometric, hyperbolic. They are greater by half a
+unit on processors without fused multiply-add.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fallline.compiler.library.value import Value, fma
+from fallline.compiler.library.value import Value, multiply_add
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,23 @@ def real(x: Value) -> Real:
     return FLOAT32 if x.dtype == np.float32 else FLOAT64
 
 
+def polynomial(coefficients: tuple[float, ...], x: Value) -> Value:
+    """The polynomial, highest power first; its even and odd powers do not cancel much.
+
+    They are summed apart: half as long a chain for a processor to wait for.
+    """
+    if len(coefficients) < 5:
+        return horner(coefficients, x)
+    even, odd = coefficients[-1::-2][::-1], coefficients[-2::-2][::-1]
+    square = x * x
+    return multiply_add(horner(odd, square), x, horner(even, square))
+
+
 def horner(coefficients: tuple[float, ...], x: Value) -> Value:
     """The polynomial, highest power first, rounded once per term."""
     total = x.constant(coefficients[0])
     for c in coefficients[1:]:
-        total = fma(total, x, c)
+        total = multiply_add(total, x, c)
     return total
 
 

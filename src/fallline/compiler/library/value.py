@@ -9,13 +9,18 @@ computes both sides, so that LLVM can vectorise a loop of them. Because operator
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
+import platform
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numpy.typing import DTypeLike
+
+from fallline.compiler import host
 
 _FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
 
@@ -118,6 +123,9 @@ class Value:
             return self
         if dtype.kind == "b":
             return self != 0
+        if isinstance(self.ir, ir.Constant) and dtype.kind == "f" and self.dtype.kind != "b":
+            number = float(dtype.type(self.ir.constant))  # formulas look at constants
+            return Value(self.builder, ir.Constant(llvm_type(dtype), number), dtype)
         if self.dtype.kind == "f" and dtype.kind != "f":
             return self._to_integer(dtype)
         cast = self._from_float if self.dtype.kind == "f" else self._from_integer
@@ -154,8 +162,45 @@ def where(condition: Value, x: Value | float, y: Value | float) -> Value:
 
 
 def fma(x: Value, y: Value | float, z: Value | float) -> Value:
-    """x * y + z, rounded once."""
-    return x.call("fma", y, z)
+    """x * y + z, rounded once.
+
+    A processor that cannot do it rounds twice, but the first time to twice the precision.
+    """
+    if fuses():
+        return x.call("fma", y, z)
+    y, z = x.peer(y), x.peer(z)
+    if x.dtype == np.float32:
+        return (x.astype(np.float64) * y.astype(np.float64) + z.astype(np.float64)).astype(x.dtype)
+    product, low = _exact_product(x, y)
+    total = product + z
+    of_z = total - product
+    rest = ((product - (total - of_z)) + (z - of_z)) + low
+    # A rest of 0 would spoil the sign of a zero; it overflows with the total or shortly before.
+    return where((absolute(rest) < math.inf) & (rest != 0), total + rest, total)
+
+
+def multiply_add(x: Value, y: Value | float, z: Value | float) -> Value:
+    """x * y + z where it does not matter how often it is rounded: once if the processor can."""
+    return x.call("fma" if fuses() else "fmuladd", y, z)
+
+
+@functools.cache
+def fuses() -> bool:
+    """Whether the processor has an instruction for fma; of x86 those without AVX2 have none."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
+    return not x86 or "fma" in host.features()
+
+
+def _exact_product(x: Value, y: Value) -> tuple[Value, Value]:
+    """x * y of float64 in two words, from products of halves. Dekker 1971."""
+    product = x * y
+    (x, x_low), (y, y_low) = _halves(x), _halves(y)
+    return product, (((x * y - product) + x * y_low) + x_low * y) + x_low * y_low
+
+
+def _halves(x: Value) -> tuple[Value, Value]:
+    high = ((x.view(np.int64) + (1 << 26)) & -(1 << 27)).view(np.float64)
+    return high, x - high
 
 
 def sqrt(x: Value) -> Value:

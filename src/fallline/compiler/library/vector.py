@@ -87,6 +87,20 @@ class Unit:
             arguments = [vector, place, _INT32(self.itemsize), mask]
             self._call("masked.store", ir.VoidType(), arguments, self._suffix + ".p0")
 
+    def store_scalar(self, scalar: ir.Value, pointer: ir.Value, index: Value) -> None:
+        """Write one element."""
+        place = bounds.element(self.builder, pointer, index.ir, self.itemsize, writes=True)
+        self.builder.store(scalar, place)
+
+    def sum(self, x: ir.Value) -> ir.Value:
+        """The sum of all lanes: of halves, then of halves of these, and so on."""
+        half = self.lanes // 2
+        while half:
+            places = [(i + half) % self.lanes for i in range(self.lanes)]
+            x = self.builder.fadd(x, self.shuffle(x, x, places))
+            half //= 2
+        return self.builder.extract_element(x, _INT32(0))
+
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """x * y + z, rounded once."""
         return self._call("fma", self.type, [x, y, z], self._suffix)

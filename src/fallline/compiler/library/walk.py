@@ -36,11 +36,13 @@ def place(step, n_bases, bases, advance, private, row):
         row[PRIVATE] = private
 
 
-def perform(job, phase, program, row):
+def perform(job, phase, control, program, row):
     """All calls of a job. `phase` is where [n_jobs, n_calls, (address, n_args, table) ...] lies."""
     at = phase + 2
     for _ in range(program[phase + 1]):
         call(program[at], row, program, program[at + 2] + job * program[at + 1])
+        if program[phase] == 1 and atomic_load(control + STATUS) != 0:
+            return
         at += 3
 
 
@@ -53,7 +55,7 @@ def alone(steps, control, n_bases, private, program, bases, advance, row):
         for number in range(program[0]):
             phase = program[1 + number]
             for job in range(program[phase]):
-                perform(job, phase, program, row)
+                perform(job, phase, control, program, row)
             if atomic_load(control + STATUS) != 0:
                 return
         atomic_store(control + STEPS_DONE, step + 1)
@@ -113,7 +115,7 @@ def join(control, n_bases, private, program, bases, advance, row):
             if opening != placed:
                 place(step, n_bases, bases, advance, private, row)
                 placed = opening
-            perform(job, phase, program, row)
+            perform(job, phase, control, program, row)
             if atomic_add(control + DONE, 1) == n_jobs - 1:
                 finish(epoch, control, n_phases)
 

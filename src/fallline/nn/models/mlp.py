@@ -1,4 +1,4 @@
-"""Ready networks."""
+"""Multi-layer perceptrons."""
 
 from __future__ import annotations
 

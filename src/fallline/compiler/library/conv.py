@@ -1,0 +1,82 @@
+"""The kernels of images: which tiles they compute in, and their texts.
+
+convolve_text(dtype, lanes, tile)   a convolution, or its transpose, of a block of samples
+correlate_text(dtype, lanes)        the gradient of its weights, over all samples
+turn_text(dtype, lanes)             a matrix transposed: samples into lanes, and back
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fallline.compiler.library import gemm
+
+Tile = tuple[int, int]  # output channels, vectors
+
+# A tile's sums, by how many vector registers there are: 32 with AVX-512, 16 with AVX2.
+TILES: dict[str, tuple[Tile, ...]] = {
+    "avx512": ((8, 3), (6, 4), (4, 6), (2, 8), (1, 8)),
+    "avx2": ((6, 2), (4, 3), (2, 4), (1, 6)),
+}
+WEIGHT_TILES: dict[str, Tile] = {"avx512": (4, 6), "avx2": (3, 4)}
+
+
+def tile(dtype: DTypeLike, outs: int) -> Tile:
+    """The tile in which so many output channels are computed the soonest.
+
+    A tile of r channels and v vectors takes r v multiply-adds and r + v loads for a tap.
+    """
+
+    def cost(tile: Tile) -> float:
+        r, v = tile
+        return -(-outs // r) * max(r * v, r + v) / v
+
+    return min(TILES[gemm.instruction_set()], key=cost)
+
+
+def weight_tile(dtype: DTypeLike) -> Tile:
+    """Output channels, and elements of their kernels, that are summed up together."""
+    return WEIGHT_TILES[gemm.instruction_set()]
+
+
+def convolve_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
+    """The kernel of a block of samples."""
+    return _text("conv_vector.py", dtype, "16, 8, 3", (lanes, *tile))
+
+
+def correlate_text(dtype: DTypeLike, lanes: int) -> str:
+    """The kernel of the weights' gradient."""
+    return _text("conv_weights.py", dtype, "16, 4, 6", (lanes, *weight_tile(dtype)))
+
+
+def turn_text(dtype: DTypeLike, lanes: int) -> str:
+    """kernel(height, width, x, x_step, y, y_step): y = x transposed."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f" and dtype.itemsize > 2:
+        return _text("turn_vector.py", dtype, "= 16", (lanes,))
+    return _source("turn_loops.py").replace("float32", dtype.name if dtype.kind != "b" else "bool")
+
+
+def windows_text(dtype: DTypeLike) -> str:
+    """The windows of one sample as a matrix; see `windows_loops`."""
+    return _source("windows_loops.py").replace("float32", np.dtype(dtype).name)
+
+
+def fold_text(dtype: DTypeLike) -> str:
+    """Its transpose; see `fold_loops`."""
+    return _source("fold_loops.py").replace("float32", np.dtype(dtype).name)
+
+
+def _text(file: str, dtype: DTypeLike, old: str, numbers: tuple[int, ...]) -> str:
+    new = ", ".join(map(str, numbers))
+    text = _source(file).replace("float32", np.dtype(dtype).name)
+    return text.replace(old, f"= {new}" if old.startswith("=") else new)
+
+
+@functools.cache
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()

@@ -1,0 +1,60 @@
+"""The kernels of pooling.
+
+    place, pick, sum    (planes, P, Q, kh, kw, down, above, H, right, left, W, x, ..., y)
+    put, spread         (planes, P, Q, kh, kw, down, above, H, right, left, W, y, ..., x)
+
+A plane is a channel of a block of samples: x (H, W, lanes), y (P, Q, lanes). The window of output
+(p, q) begins at pixel (p down - above, q right - left) and has kh rows and kw columns, of which the
+pixels inside the image count. What goes over windows gathers for each output; what goes back
+gathers for each pixel, from all windows that it is in, in the order of the window's elements.
+
+Explicit vectors serve where samples lie in lanes (`pool_tiles`), plain loops elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fallline.compiler.library import gemm, pool_loops
+
+# What a kernel does for an output or a pixel, its operands after the first, its further arguments.
+_ACTS = {
+    "place": ("window_max", {"y": "int32"}, ""),
+    "pick": ("window_pick", {"places": "int32", "y": ""}, ""),
+    "sum": ("window_sum", {"y": ""}, ""),
+    "put": ("pixel_put", {"places": "int32", "x": ""}, "i * kw + j, down * kw, right, "),
+    "spread": ("pixel_spread", {"x": ""}, ""),
+}
+
+
+def text(name: str, dtype: DTypeLike, lanes: int) -> str:
+    """The kernel of pool_place, pool_pick, pool_put, pool_sum or pool_spread."""
+    dtype = np.dtype(dtype)
+    if lanes == 1 or dtype.kind != "f" or not gemm.available():
+        return pool_loops.text(name, dtype, lanes)
+    act, operands, more = _ACTS[name]
+    head, windows, pixels = re.split(r"(?m)^def ", _source())
+    body = "def " + (windows if act.startswith("window") else pixels)
+    body = re.sub(r"def \w+\(", "def kernel(", body)
+    declared = "\n    ".join(f'{k}: "{v or "float32"}*",' for k, v in operands.items())
+    result = (head + body).replace('OPERANDS: "float32*",', declared)
+    for old, new in {
+        "OPERANDS": ", ".join(operands),
+        "TAPS, ": more,
+        "window_max": act,
+        "pool_float32": f"pool_{name}_float32",
+        "float32": dtype.name,
+        "LANES = 16": f"LANES = {lanes}",
+    }.items():
+        result = result.replace(old, new)
+    return result
+
+
+@functools.cache
+def _source() -> str:
+    return Path(__file__).with_name("pool_vector.py").read_text()

@@ -1,0 +1,291 @@
+"""Batches prepared ahead of the training by threads beside it, in a ring of buffers.
+
+Chunk k of the endless sequence of epochs goes into slot k mod `depth` of the ring. A slot is filled
+again once the chunk after it has been asked for, so the threads are at most `depth` chunks ahead,
+and nothing is allocated. The order of the examples is `epoch_order`'s and their looks are the
+pipeline's: neither depends on threads, chunks or time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from fallline.data.augment import Views
+from fallline.data.batches import epoch_order, partition
+
+Array = np.ndarray[Any, Any]
+Augment = Callable[..., Views]
+
+_BLOCK = 64  # examples that are worked on at a time: they stay in cache
+_PATIENCE = 0.1  # seconds between looks at a signal, for systems whose locks do not notice one
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The examples `start` to `stop` of an epoch's order. Views of the ring: see `Feeder`."""
+
+    epoch: int
+    start: int
+    stop: int
+    views: Views
+
+    @property
+    def X(self) -> Array:
+        return self.views.X
+
+    @property
+    def y(self) -> Array:
+        return self.views.y
+
+
+class Feeder:
+    """An iterator over augmented chunks of the epochs of X and y, which threads prepare.
+
+        with Feeder(X, y, augment=views, batch_size=128, seed=0) as feeder:
+            for staged in feeder: ...
+
+    augment     a `Pipeline`, or a function that is called like one; None takes examples as they are
+    batch_size  and `drop_last`, `replacement`: as for `epoch_order` and `partition`
+    steps       batches in a chunk; the last chunk of an epoch may have fewer
+    epoch, position  where it begins: with the example `position` of the order of the epoch
+    epochs      how many it gives; None: it never ends
+    n_classes   if given, y holds rows of class probabilities instead of labels, mixed where the
+                pipeline mixes
+    depth       slots of the ring. threads  that fill them: the bits are the same for any number
+
+    What it yields lies in the ring and is overwritten after the next chunk has been asked for: use
+    it before, or copy it. An error in a thread, say in a step of your own, is raised where its
+    chunk is asked for. `close`, leaving the `with` block (by Ctrl-C too) and losing the last
+    reference end the threads.
+
+    >>> X, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    >>> with Feeder(X, y, batch_size=2, seed=0, epochs=1) as feeder:
+    ...     [staged.y.tolist() for staged in feeder]
+    [[3, 4], [2, 1], [0]]
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        augment: Augment | None = None,
+        batch_size: int | None,
+        seed: int,
+        steps: int = 1,
+        epoch: int = 0,
+        position: int = 0,
+        epochs: int | None = None,
+        drop_last: bool = False,
+        replacement: bool = False,
+        n_classes: int | None = None,
+        depth: int = 3,
+        threads: int = 1,
+    ) -> None:
+        for name, value, least in (
+            *(("steps", steps, 1), ("depth", depth, 2), ("threads", threads, 1)),
+            *(("epoch", epoch, 0), ("position", position, 0), ("epochs", epochs or 0, 0)),
+        ):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"Feeder: {name} must be a whole number >= {least}; got {value!r}")
+        if len(X) != len(y):
+            raise ValueError(f"Feeder: X and y must have equally many rows; got {len(X)}, {len(y)}")
+        parts = partition(len(X), batch_size, drop_last=drop_last)
+        end, size = parts[-1].stop, (parts[0].stop - parts[0].start) * steps
+        work = _Work(X, y, augment or _as_they_are, seed, n_classes)
+        chunks = _chunks(len(X), end, size, seed, replacement, epoch, position, epochs)
+        self._ring = _Ring(work, chunks, [work.slot(min(size, end)) for _ in range(depth)])
+        self._asked, self._process = 0, os.getpid()
+        self._threads = [
+            threading.Thread(target=self._ring.fill, name=f"fallline-feeder-{i}", daemon=True)
+            for i in range(threads)
+        ]
+        # The threads hold the ring, not the feeder: one that is forgotten ends them.
+        self._end = weakref.finalize(self, _end, self._ring, self._threads)
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> Iterator[Staged]:
+        return self
+
+    def __next__(self) -> Staged:
+        if not self._end.alive:
+            raise ValueError("Feeder: it is closed.")
+        if os.getpid() != self._process:
+            raise RuntimeError("Feeder: its threads stayed in the process that was forked from.")
+        try:
+            staged = self._ring.take(self._asked)
+        except Exception:
+            self.close()
+            raise
+        if staged is None:
+            raise StopIteration
+        self._asked += 1
+        return staged
+
+    def close(self) -> None:
+        """End the threads; waits for what they are at."""
+        self._end()
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    epoch: int
+    start: int
+    stop: int
+    rows: Array
+
+
+def _chunks(
+    n: int,
+    end: int,
+    size: int,
+    seed: int,
+    replacement: bool,
+    epoch: int,
+    position: int,
+    epochs: int | None,
+) -> Iterator[_Chunk]:
+    last = None if epochs is None else epoch + epochs
+    while last is None or epoch < last:
+        order = epoch_order(n, seed, epoch, replacement=replacement)
+        for start in range(position, end, size):
+            stop = min(start + size, end)
+            yield _Chunk(epoch, start, stop, order[start:stop])
+        epoch, position = epoch + 1, 0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How a chunk is made."""
+
+    X: Array
+    y: Array
+    augment: Augment
+    seed: int
+    n_classes: int | None
+
+    def views(self, rows: Array, epoch: int) -> Views:
+        views = self.augment(self.X, self.y, rows=rows, seed=self.seed, epoch=epoch)
+        if self.n_classes is None:
+            return views
+        return Views(views.X, views.targets(self.n_classes))
+
+    def slot(self, rows: int) -> Views:
+        """Room for so many examples, of the form that one of them turns out to have."""
+        example = self.views(np.zeros(1, np.int64), 0)
+        return _each(example, lambda a: np.empty((rows, *a.shape[1:]), a.dtype))
+
+    def fill(self, slot: Views, chunk: _Chunk) -> Staged:
+        for start in range(0, len(chunk.rows), _BLOCK):
+            views = self.views(chunk.rows[start : start + _BLOCK], chunk.epoch)
+            for room, content in zip(slot, views):
+                if room is not None:
+                    room[start : start + _BLOCK] = content
+        views = _each(slot, lambda room: room[: len(chunk.rows)])
+        return Staged(chunk.epoch, chunk.start, chunk.stop, views)
+
+
+def _each(views: Views, change: Callable[[Array], Array]) -> Views:
+    """The arrays that are there, changed."""
+    X, y, other, share = (None if a is None else change(a) for a in views)
+    assert X is not None and y is not None  # a pipeline always gives them
+    return Views(X, y, other, share)
+
+
+def _as_they_are(X: Array, y: Array, *, rows: Array, seed: int, epoch: int) -> Views:
+    return Views(X[rows], y[rows])
+
+
+class _Ring:
+    """The slots, which chunk comes next, and what became of those that were begun."""
+
+    def __init__(self, work: _Work, chunks: Iterator[_Chunk], slots: list[Views]) -> None:
+        self.work, self.chunks, self.slots = work, chunks, slots
+        self.begun = 0  # chunks that a thread has taken on
+        self.freed = 0  # chunks whose slots may be filled again
+        self.results: dict[int, Staged | BaseException | None] = {}  # None: the end
+        self.stopped = False
+        self.changed = threading.Condition()
+
+    def fill(self) -> None:
+        """What a thread does: chunk after chunk, until it is stopped or there are no more."""
+        while True:
+            with self.changed:
+                while not self.stopped and self.begun - self.freed >= len(self.slots):
+                    self.changed.wait()
+                if self.stopped:
+                    return
+                number = self.begun
+                self.begun += 1
+                chunk = self._next_chunk()
+            result: Staged | BaseException | None = None
+            if isinstance(chunk, _Chunk):
+                try:
+                    result = self.work.fill(self.slots[number % len(self.slots)], chunk)
+                except BaseException as error:
+                    error.add_note(
+                        f"Feeder: while it prepared examples {chunk.start} to {chunk.stop} of "
+                        f"epoch {chunk.epoch}."
+                    )
+                    result = error
+            else:
+                result = chunk
+            with self.changed:
+                self.results[number] = result
+                self.stopped |= not isinstance(result, Staged)
+                self.changed.notify_all()
+
+    def _next_chunk(self) -> _Chunk | BaseException | None:
+        try:
+            return next(self.chunks, None)
+        except BaseException as error:
+            return error
+
+    def take(self, number: int) -> Staged | None:
+        """The chunk of this number, when it is ready; frees the slot of the one before it."""
+        with self.changed:
+            self.freed = number
+            self.changed.notify_all()
+            while number not in self.results:
+                self.changed.wait(_PATIENCE)
+            result = self.results[number]
+            if isinstance(result, Staged):
+                del self.results[number]
+                return result
+        if result is None:
+            return None
+        raise result
+
+    def stop(self) -> None:
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+
+def _end(ring: _Ring, threads: list[threading.Thread]) -> None:
+    ring.stop()
+    if threading.current_thread() in threads:  # a garbage collection there found the feeder lost
+        return
+    for thread in threads:
+        if thread.is_alive():
+            thread.join()

@@ -1,0 +1,1 @@
+"""Random trials without end; see `__main__`."""

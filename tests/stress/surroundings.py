@@ -1,0 +1,44 @@
+"""What is varied around every trial: how work is split, which kernels serve, whether they check."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from tests.compiler.conftest import poison, split
+
+from fallline.compiler import checking, fuse, launch
+from fallline.compiler.library import gemm
+
+
+class Surroundings(NamedTuple):
+    """nodes, row, job as in `split`; products split at `least` operations, computed by `service`"""
+
+    nodes: int
+    row: int
+    job: int
+    least: int
+    service: str
+    checks: bool
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> Surroundings:
+        nodes, row, job = (int(rng.choice(c)) for c in ([1, 7, 96], [6, 4096], [8, 100, 1 << 15]))
+        service = str(rng.choice(["", "", *gemm.SERVICES]))
+        return Surroundings(
+            nodes, row, job, 1 << int(rng.integers(8, 21)), service, bool(rng.random() < 0.15)
+        )
+
+    @staticmethod
+    def now() -> Surroundings:
+        """Those of the trial that is under way; for other processes."""
+        split = fuse.MOST_NODES, fuse.ROW_TOTAL, launch.JOB_ELEMENTS
+        return Surroundings(*split, gemm.LEAST, gemm.forced(), checking.checks_bounds())
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        poison(patch)
+        split(patch, nodes=self.nodes, row=self.row, job=self.job)
+        patch.setattr(gemm, "LEAST", self.least)
+        patch.setattr(gemm, "forced", lambda: self.service)
+        patch.setattr(checking, "_on", self.checks)
