@@ -3,9 +3,9 @@ import json
 import pytest
 from tests.cli.running import program, run
 
-import fallline.train
 from fallline import lab
 from fallline.cli import compare, problems, results
+from fallline.lab.records import Journal
 
 SMALL = ("compare", "digits", "--optimizers", "sgd,adam", "--epochs", 1)
 
@@ -80,7 +80,7 @@ def test_an_error_of_a_run_is_no_wrong_command_line(monkeypatch):
     def broken(*args, **more):
         raise ValueError("fit: it broke.")
 
-    monkeypatch.setattr(fallline.train, "fit", broken)
+    monkeypatch.setattr("fallline.train.arguments.as_loss", broken)
     found = run(*SMALL)
     assert found.exit_code == 1 and "fit: it broke." in found.stderr
 
@@ -109,15 +109,15 @@ def test_what_is_left_out_are_columns(done):
 
 
 def test_ctrl_c_says_how_to_go_on_and_a_repetition_does(monkeypatch, tmp_path):
-    fit, left = fallline.train.fit, iter(range(3))
+    append, left = Journal.append, iter(range(3))
 
-    def interrupted(*args, **more):
+    def interrupted(*args):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return fit(*args, **more)
+        append(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fallline.train, "fit", interrupted)
+        patch.setattr(Journal, "append", interrupted)
         found = run(*SMALL, "--out", tmp_path)
     assert found.exit_code == 130
     assert "Stopped after 3 runs; they are kept" in found.stderr and "continue" in found.stderr
@@ -146,7 +146,8 @@ def test_ctrl_c_says_how_to_go_on_and_a_repetition_does(monkeypatch, tmp_path):
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_run(monkeypatch, args, sentence):
-    monkeypatch.setattr(fallline.train, "fit", lambda *a, **k: pytest.fail("trained"))
+    train = lambda *a, **k: pytest.fail("trained")
+    monkeypatch.setattr("fallline.train.arguments.as_loss", train)
     found = run("compare", "digits", *args)
     assert (found.exit_code, found.stdout) == (2, "")
     assert found.stderr == f"fallline: {sentence}\n"

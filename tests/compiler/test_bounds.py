@@ -327,8 +327,7 @@ def test_sums_and_random_numbers_have_the_same_bits(monkeypatch: pytest.MonkeyPa
     assert [y.tobytes() for y in plain] == [y.tobytes() for y in checked]
 
 
-@pytest.mark.parametrize("optimizer", [optim.adam(lr=0.01), optim.momentum(lr=0.05)])
-def test_training_has_the_same_bits(optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     data = rng.standard_normal((70, 9)).astype(np.float32), rng.integers(0, 3, 70)
     found = []
@@ -336,7 +335,7 @@ def test_training_has_the_same_bits(optimizer, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(checking, "_on", on)
         first, last = nn.Linear(9, 16, seed=0), nn.Linear(16, 3, seed=1)
         net = nn.Sequential(first, np.tanh, nn.Dropout(0.5), last)
-        fl.fit(net, data, optimizer=optimizer, epochs=3, batch_size=32, seed=1)
+        fl.fit(net, data, optimizer=optim.adam(), epochs=3, batch_size=32, progress=False)
         found.append([np.asarray(p).tobytes() for p in fl.core.tree.leaves(net)])
     assert found[0] == found[1]
 

@@ -14,8 +14,7 @@ from numba.core.registry import cpu_target
 from numba.np.numpy_support import as_dtype, from_dtype
 from tests.compiler.running import run
 
-from fallline.compiler.library import arithmetic, counters, mathematics
-from fallline.compiler.library.value import fuses
+from fallline.compiler.library import arithmetic, counters, mathematics, value
 from fallline.compiler.native import optimised
 
 IMPORT = "from fallline.compiler.library.mathematics import *\n"
@@ -87,11 +86,11 @@ UNARY: dict[str, tuple[Callable, float, float]] = {
     "sigmoid": (sigmoid, 2.5, 2.5),
     "log_sigmoid": (log_sigmoid, 2.0, 2.2),
     "softplus": (softplus, 2.0, 2.2),
-    "erf": (erf, 1.6, 1.4),
+    "erf": (erf, 1.7, 1.6),
     "normal_cdf": (normal_cdf, 3.8, 3.8),
     "tanh": (np.tanh, 2.7, 2.7),
-    "sin": (np.sin, 1.6, 1.0),
-    "cos": (np.cos, 1.6, 1.0),
+    "sin": (np.sin, 1.6, 1.1),
+    "cos": (np.cos, 1.6, 1.1),
     "tan": (np.tan, 1.9, 1.4),
     "arcsin": (np.arcsin, 0.7, 0.7),
     "arccos": (np.arccos, 0.7, 0.7),
@@ -137,7 +136,9 @@ def test_every_function_is_tested() -> None:
 # Running ------------------------------------------------------------------------------------------
 
 
-def evaluate(names: tuple[str, ...], *operands: np.ndarray, result: str = "") -> list[np.ndarray]:
+def evaluate(
+    names: tuple[str, ...], *operands: np.ndarray, result: str = "", remark: str = ""
+) -> list[np.ndarray]:
     """All these functions of the operands, in one kernel with a loop for each."""
     kind, n = operands[0].dtype.name, len(operands[0])
     result = result or kind
@@ -147,7 +148,7 @@ def evaluate(names: tuple[str, ...], *operands: np.ndarray, result: str = "") ->
         f"    for i in range(n):\n        y[{k} * n + i] = {name}({arguments})\n"
         for k, name in enumerate(names)
     )
-    text = f'{IMPORT}def kernel(n: "int", {parameters}, y: "{result}*"):\n{loops}'
+    text = f'{IMPORT}def kernel(n: "int", {parameters}, y: "{result}*"):{remark}\n{loops}'
     y = np.empty((len(names), n), result)
     run(text, n, *operands, y)
     return list(y)
@@ -196,7 +197,7 @@ def slack(kind: str) -> float:
     To an oracle in float64 of a function in float64; to a processor without fused multiply-add.
     """
     exact = kind == "float32" or np.finfo(np.longdouble).nmant > 60
-    return (0.0 if exact else 2.0) + (0.0 if fuses() else 0.5)
+    return (0.0 if exact else 2.0) + (0.0 if value.fuses() else 0.5)
 
 
 # Values -------------------------------------------------------------------------------------------
@@ -265,6 +266,21 @@ def test_the_number_nearest_to_a_multiple_of_half_pi() -> None:
 
 
 @pytest.mark.parametrize("kind", FLOATS)
+def test_without_fused_multiply_add(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the formulas are on a processor that lacks it."""
+    monkeypatch.setattr(value, "fuses", lambda: False)
+    names = ("exp", "log1p", "tanh", "sin", "arctan", "erf", "cbrt")
+    x = sweep(kind, 5000)
+    for name, y in zip(names, evaluate(names, x, remark="  # without fma")):
+        oracle, *bounds = UNARY[name]
+        with np.errstate(all="ignore"):
+            error = ulp_error(y, np.asarray(oracle(wider(x))))
+        worst = int(np.argmax(error))
+        bound = bounds[FLOATS.index(kind)] + slack(kind)
+        assert error[worst] <= bound, f"{name}({x[worst]!r}) = {y[worst]!r}: {error[worst]:.3g} ulp"
+
+
+@pytest.mark.parametrize("kind", FLOATS)
 def test_special_values_are_numpys(kind: str) -> None:
     x = special(kind)
     for name, y in zip(UNARY, evaluate(tuple(UNARY), x)):
@@ -283,7 +299,7 @@ def same_special(name: str, y: np.ndarray, expected: np.ndarray) -> None:
     wrong |= ~np.isnan(y) & (np.signbit(y) != np.signbit(expected))
     np.testing.assert_array_equal(wrong, False, err_msg=name)
     info = np.finfo(y.dtype)
-    atol = 0 if fuses() else info.smallest_subnormal
+    atol = 0 if value.fuses() else info.smallest_subnormal
     np.testing.assert_allclose(y, expected, rtol=8 * info.eps, atol=atol, err_msg=name)
 
 
@@ -462,7 +478,7 @@ def test_all_functions_vectorise(kind: str) -> None:
 def test_no_fast_math() -> None:
     for name in ("exp", "tanh", "sigmoid"):
         code = instructions(f"    for i in range(n):\n        y[i] = {name}(x[i])\n")
-        assert not fuses() or re.search(r"@llvm\.fma\.v\d+f32", code)
+        assert not value.fuses() or re.search(r"@llvm\.fma\.v\d+f32", code)
         assert "fast" not in code and "contract" not in code and "reassoc" not in code
 
 
@@ -498,9 +514,9 @@ def test_reductions_are_right_and_let_nan_and_inf_through() -> None:
     assert y[0] == pytest.approx(x.sum(dtype=np.float64), abs=1e-4)
     assert y[1:].tolist() == [x.max(), x.min()]
     for place in (0, 1, 500, 1002):
-        for value in (np.nan, np.inf):
+        for spoiler in (np.nan, np.inf):
             spoiled = x.copy()
-            spoiled[place] = value
+            spoiled[place] = spoiler
             run(REDUCTIONS, len(x), spoiled, y)
             expected = [spoiled.sum(), spoiled.max(), spoiled.min()]
             np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))

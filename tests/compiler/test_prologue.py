@@ -100,6 +100,35 @@ def test_other_functions(name):
     assert same(float(numbers(f, x)), expected)
 
 
+WILD = [1.0, -1.0, 0.0, -0.0, INF, -INF, NAN, 0.5, -8.0, 1 / 3, 1e-200, 1e200, 400.0, 0.999]
+FUNCTIONS = {
+    "rate": lambda x, t: x * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t),
+    "power": lambda x, t: x**t,
+    "power of a whole number": lambda x, t: (t + 0) ** x,
+    "power of whole numbers": lambda x, t: (t * t, t**2, x),
+    "division": lambda x, t: (x / (t - 2), x / (x - 1), (t - 2) / x, t / 3),
+    "signs": lambda x, t: (-x, -t, np.square(x), np.sqrt(x), x + x, x - x),
+    "choice": lambda x, t: np.where(x > 0.5, t, x * 2) * np.where(t == 2, 0.0, x),
+    "not of steps": lambda x, t: (x * 2, 3.0),
+    "others": lambda x, t: np.exp(x) + np.maximum(x, t) % 3,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("n", [1, 5, 14])
+def test_columns_are_the_numbers_of_each_step(name, n):
+    """To the bit, and whole numbers stay whole, however wild the numbers are."""
+    p = prologue(FUNCTIONS[name], 1.0, 1)
+    ts = list(range(1, n + 1))
+    for xs in ([0.9] * n, WILD[:n], WILD[-n:], 0.9, NAN, 0.0):
+        rows = [p(x, t) for x, t in zip(xs if isinstance(xs, list) else [xs] * n, ts, strict=True)]
+        for k, column in enumerate(p.columns(xs, ts)):
+            many = isinstance(column, list | np.ndarray)
+            found = list(column) if many else [column] * n
+            assert all(same(a, row[k]) for a, row in zip(found, rows, strict=True))
+            assert isinstance(found[0], float) == isinstance(rows[0][k], float)
+
+
 def test_constants_that_have_no_name():
     assert numbers(lambda x: x + math.inf, 1.0) == INF
     assert math.isnan(numbers(lambda x: x * math.nan, 1.0))
@@ -119,6 +148,37 @@ def test_its_text_is_readable():
 def test_only_what_arrays_meet_is_computed():
     graph = trace(lambda x, a: (x * (a + 1), a * 3)[0], np.ones(3), 2.0)
     assert [n.title for n in weak_frontier(graph)] == ["add"]
+
+
+TYPES = [np.float32, np.float64, np.int32, np.uint8]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_rows_at_once_are_rows_one_by_one(dtype):
+    whole = np.dtype(dtype).kind in "iu"
+    plan = fl.compile(lambda x, a, t: (x * t, x + (t if whole else a * t))).plan(
+        np.ones(3, dtype), 0.1, 1
+    )
+    one, other = plan.frame(rows=7), plan.frame(rows=7)
+    ts = list(range(3, 10))
+    for row, t in enumerate(ts):
+        one.numbers([0.1, t], row)
+    other.many_numbers([0.1, ts], 7)
+    assert one.scalars.size and np.array_equal(*map(scalars_of, (one, other)))
+
+
+def scalars_of(frame):
+    """What kernels read; a scalar has eight bytes, and may leave some of them as they are."""
+    columns = frame._table._columns
+    return np.array([column.tolist() for column in columns])
+
+
+def test_a_fraction_among_whole_numbers_is_an_error_in_any_row():
+    plan = fl.compile(lambda x, t: x * 2 ** (3 - t)).plan(np.ones(3, np.int64), 1)
+    frame = plan.frame(rows=4)
+    frame.many_numbers([[1, 2, 3]], 3)
+    with pytest.raises(ValueError, match="whole numbers meet 0.5, which is none"):
+        frame.many_numbers([[2, 3, 4]], 3)
 
 
 @pytest.mark.parametrize("number", [1e300, -1e300, INF, NAN, 1e-300, 0.1])

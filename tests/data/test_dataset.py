@@ -145,3 +145,30 @@ def test_digits_as_images():
     for part in (flat.train, flat.validation, flat.test):
         counts = np.bincount(part.y, minlength=10)
         assert counts.min() > 0.09 * counts.sum()
+
+
+def test_images_and_rows_are_the_same_numbers():
+    data = digits()
+    images = data.as_images()
+    assert data.image_shape == images.image_shape == images.feature_shape == (1, 8, 8)
+    for part in ("train", "validation", "test"):
+        rows, found = getattr(data, part), getattr(images, part)
+        assert np.shares_memory(rows.X, found.X) and np.array_equal(rows.y, found.y)
+        assert np.array_equal(found.X[:, 0, 3, 2], rows.X[:, 8 * 3 + 2])
+    assert images.as_images().feature_shape == (1, 8, 8)
+    assert images.as_rows().feature_shape == (64,) and digits(flat=False).as_rows().image_shape
+    assert images.split(0.2).image_shape == (1, 8, 8)
+
+
+def test_what_are_no_images_cannot_become_some():
+    data = from_arrays(np.zeros((20, 6)), np.arange(20) % 2)
+    with pytest.raises(
+        ValueError, match=r"as_images: the examples of 'arrays', of 6, must be images"
+    ):
+        data.as_images()
+    halves = digits().map_X(lambda X: X[:, :32])
+    assert halves.image_shape == ()
+    with pytest.raises(ValueError, match="as_images"):
+        halves.as_images()
+    whole = data.map_X(lambda X: X.reshape(-1, 1, 2, 3))
+    assert whole.as_rows().feature_shape == (6,)

@@ -73,7 +73,8 @@ def test_a_folder(tmp_path, inner, suffix):
 def test_forms(tmp_path):
     write(tmp_path, DIGITS)
     raw = mnist(folder=tmp_path, validation=0, dtype="uint8", flat=False)
-    assert raw.validation is None and raw.feature_shape == (1, 3, 2)
+    assert raw.validation is None and raw.feature_shape == raw.image_shape == (1, 3, 2)
+    assert mnist(folder=tmp_path, validation=0).as_images().feature_shape == (1, 3, 2)
     assert np.array_equal(raw.train.X[:, 0], DIGITS[FILES[0]])
     double = mnist(folder=str(tmp_path), validation=0, dtype="float64")
     assert np.array_equal(double.train.X, DIGITS[FILES[0]].reshape(20, 6) / 255.0)

@@ -11,7 +11,9 @@ import numpy as np
 def uniform(name, shape, low=-1.0, high=1.0):
     """Float32 in [low, high): a hash (the last steps of MurmurHash3) of the name and the index."""
     size = math.prod(shape)
-    h = np.arange(size, dtype=np.uint32) * np.uint32(2654435761) + np.uint32(zlib.crc32(name.encode()))
+    h = np.arange(size, dtype=np.uint32) * np.uint32(2654435761) + np.uint32(
+        zlib.crc32(name.encode())
+    )
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
     h = h ^ (h >> np.uint32(16))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from fallline import nn, ops
-from fallline.testing import check_gradients
 from tests.nn import naive
+
+import fallline as fl
+from fallline import nn, ops
+from fallline.core import tree
+from fallline.testing import check_gradients
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 4, 7, 6))
@@ -73,8 +75,7 @@ def test_the_transpose_is_the_transpose():
     )
     up.W = down.W
     y = RNG.normal(size=down(X).shape)
-    back = nn.ConvTranspose2d.__call__(up, y)
-    assert np.sum(y * down(X)) == pytest.approx(np.sum(back * X), rel=1e-5)
+    assert np.sum(y * down(X)) == pytest.approx(np.sum(up(y) * X), rel=1e-5)
 
 
 def test_kernels_have_the_right_fan():
@@ -117,14 +118,17 @@ def test_the_bias_starts_where_it_is_told_to():
         (lambda: nn.Conv2d(4, 6, 3, dilation=(1, 2, 3)), "dilation must be a whole number >= 1"),
         (lambda: nn.Conv2d(4, 6, 3, padding="full"), "padding must be 'valid', 'same', a number"),
         (lambda: nn.Conv2d(4, 6, 3, padding=-1), "padding must be a whole number >= 0"),
-        (lambda: nn.ConvTranspose2d(4, 6, 3, padding="same"), "padding must be numbers; got 'same'"),
+        (
+            lambda: nn.ConvTranspose2d(4, 6, 3, padding="same"),
+            "padding must be numbers; got",
+        ),
         (
             lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=2),
             r"output_padding must be below the stride \(2, 2\); got \(2, 2\)",
         ),
         (
             lambda: nn.Conv2d(6, 6, 3)(X),
-            r"x must have shape \(n, 6, height, width\); got \(2, 4, 7, 6\)\. Did you mean np\.move",
+            r"x must have shape \(n, 6, height, width\); got \(2, 4, 7, 6\)\. Did you mean np",
         ),
         (lambda: nn.Conv2d(4, 6, 3)(X[0]), r"got \(4, 7, 6\)\. Did you mean x\[None\]\?"),
         (lambda: nn.Conv2d(1, 6, 3)(X[0]), r"got \(4, 7, 6\)\. Did you mean x\[:, None\]\?"),
@@ -152,8 +156,6 @@ def test_pooling_is_the_operations():
 
 
 def test_of_equal_elements_the_first_one_counts():
-    import fallline as fl
-
     x = np.ones((1, 1, 2, 2))
     np.testing.assert_array_equal(
         fl.grad(lambda x: np.sum(nn.MaxPool2d(2)(x)))(x)[0, 0], [[1, 0], [0, 0]]
@@ -207,8 +209,6 @@ def test_gradients(name):
 
 
 def test_a_mapped_layer_keeps_its_settings():
-    from fallline.core import tree
-
     layer = nn.Conv2d(4, 6, 3, stride=[2, 1], padding=[[1, 0], 2], groups=2)
     same = tree.tree_map(np.array, layer)
     np.testing.assert_array_equal(same(X), layer(X))

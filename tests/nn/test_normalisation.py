@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.nn import naive
 
 import fallline as fl
 from fallline import nn, ops
 from fallline.core import tree
 from fallline.testing import check_gradients
-from tests.nn import naive
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(2.0, 3.0, size=(4, 3, 5, 2))
@@ -120,7 +120,9 @@ def test_a_network_must_pass_the_context_on():
         def __call__(self, x, *, ctx=None):
             return self.norm(x)
 
-    with pytest.raises(TypeError, match=r"norm \(BatchNorm\) was not told that it is being trained"):
+    with pytest.raises(
+        TypeError, match=r"norm \(BatchNorm\) was not told that it is being trained"
+    ):
         Forgets()(ROWS, ctx=nn.Context("train"))
 
 
@@ -128,7 +130,7 @@ def test_gradients_of_batch_norm():
     layer = batch_norm()
     for mode in ("train", "eval"):
         for x in (ROWS, IMAGES[:2, :, :2]):
-            f = lambda layer, x: np.tanh(layer(x, ctx=nn.Context(mode)))
+            f = lambda layer, x, mode=mode: np.tanh(layer(x, ctx=nn.Context(mode)))
             check_gradients(f, layer, x)
 
 
@@ -204,7 +206,10 @@ def test_gradients_of_layer_norm():
         (lambda: nn.LayerNorm(()), "LayerNorm: shape must hold positive integers"),
         (lambda: nn.LayerNorm((3, 0)), "LayerNorm: shape must hold positive integers"),
         (lambda: nn.LayerNorm(3, eps=-1), "eps must be positive"),
-        (lambda: nn.LayerNorm((5, 3))(IMAGES), r"last axes of x must be \(5, 3\); got shape \(4, 3"),
+        (
+            lambda: nn.LayerNorm((5, 3))(IMAGES),
+            r"last axes of x must be \(5, 3\); got shape \(4, 3",
+        ),
     ],
 )
 def test_layer_norm_refuses(make, message):
@@ -216,7 +221,13 @@ def test_layer_norm_refuses(make, message):
 
 
 @pytest.mark.parametrize(
-    "mean, std", [(3.0, 2.0), ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]), (np.ones((3, 5, 2)), 2.0)]
+    "mean, std",
+    [
+        (3.0, 2.0),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]),
+        (np.ones((3, 5, 2)), 2.0),
+        (np.ones((1, 3, 1, 1)), np.full((1, 3, 1, 1), 2.0)),
+    ],
 )
 def test_standardise(mean, std):
     layer = nn.Standardise(mean, std, dtype=np.float64)
@@ -244,6 +255,8 @@ def test_bytes_become_floats():
         (lambda: nn.Standardise([1, 2], [1, -1]), "got -1 as the smallest std"),
         (lambda: nn.Standardise(np.nan, 1.0), "mean finite"),
         (lambda: nn.Standardise([1, 2], [1, 1, 1]), r"must have one shape; got \(2,\) and \(3,\)"),
+        (lambda: nn.Standardise(np.ones((3, 5)), 1.0)(IMAGES), r"they do not fit an x of shape"),
+        (lambda: nn.Standardise(np.ones((2, 4, 3, 5, 2)), 1.0)(IMAGES), "they do not fit an x of"),
         (lambda: nn.Standardise([1, 2], [1, 1])(IMAGES), r"shape \(2,\); they do not fit an x of"),
     ],
 )

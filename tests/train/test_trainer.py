@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import fallline as fl
 from fallline import nn, optim, schedule, train
 from fallline.compiler import store
+from fallline.train import bound
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((100, 6)).astype(np.float32)
@@ -41,6 +44,74 @@ def test_one_call_equals_single_steps(name):
     assert all(map(np.array_equal, one.slots, other.slots))
     # an epoch begins when its first step is taken
     assert (one.t, one.epoch, one.position) == (23, 5, 96) == (other.t, other.epoch, other.position)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_tables_of_few_rows(name, monkeypatch):
+    """Rows that were written ahead are used, and are not used for other steps."""
+    expected = trainer(name, dropout=0.2)
+    losses = expected.steps(23)
+    monkeypatch.setattr(bound, "ROWS_AHEAD", 3)
+    monkeypatch.setattr(bound, "MOST_ROWS", 5)
+    mine = trainer(name, dropout=0.2, batch_size=32)
+    assert np.array_equal(np.concatenate([mine.steps(n) for n in (1, 1, 1, 1, 4, 9, 1, 5)]), losses)
+    assert np.array_equal(mine.params, expected.params)
+
+
+def test_back_to_an_earlier_step():
+    """As a checkpoint does it: where t, the state and the parameters stand, a step goes on."""
+    mine = trainer("nadam, with a number of its own", dropout=0.2)
+    mine.steps(2)
+    params, slots, scalars = mine.params.copy(), [s.copy() for s in mine.slots], mine.scalars
+    losses = mine.steps(2)
+    mine.params[:], mine.t, mine.position, mine.scalars = params, 2, 64, scalars
+    for slot, before in zip(mine.slots, slots, strict=True):
+        slot[:] = before
+    assert np.array_equal(mine.steps(2), losses)
+
+
+def test_a_callback_may_lower_the_rate():
+    mine, other = trainer("adam"), trainer("adam")
+    mine.steps(5)
+    mine.optimizer = mine.optimizer(lr=1e-3)
+    other.steps(5)
+    other._bound.clear()  # nothing is known of the steps before
+    other.optimizer = optim.adam(lr=1e-3)
+    assert np.array_equal(mine.steps(7), other.steps(7))
+    kept = trainer("adam")
+    kept.steps(5)
+    assert not np.array_equal(kept.steps(7)[1:], mine.steps(7)[1:])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this system")
+def test_ctrl_c_leaves_a_trainer_at_a_step_of_its_own():
+    """Whenever it comes: steps that were walked are counted, so that training can go on."""
+    mine, other = trainer("adam", dropout=0.2), trainer("adam", dropout=0.2)
+    mine.prepare()
+
+    came = []
+
+    def interrupt(*_):
+        came.append(None)
+        raise KeyboardInterrupt  # which is lost if the garbage collector is running
+
+    def go_on(seconds):
+        before = len(came)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while len(came) == before:
+            mine.steps(50)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for n in range(100):
+            with suppress(KeyboardInterrupt):
+                go_on(5e-4 + 1e-5 * n)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    other.steps(mine.t)
+    assert np.array_equal(mine.params, other.params) and mine.t > 100
+    assert np.array_equal(mine.steps(10), other.steps(10))
 
 
 @pytest.mark.parametrize("parts", [[10], [3, 3, 4], [4, 4, 2], [5, 5], [1] * 10])

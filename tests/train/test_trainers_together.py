@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -115,6 +117,39 @@ def test_a_label_out_of_bounds(n_threads):
     for one, other, losses in zip(together, alone, found, strict=True):
         assert np.array_equal(losses, other.steps(20))
         assert_same(one, other)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this system")
+def test_ctrl_c_leaves_each_at_a_step_of_its_own(n_threads):
+    together, alone = replicas(), replicas()
+    for t in together:
+        t.prepare()
+    steps_together(together, [3] * 5)  # all is loaded
+
+    came = []
+
+    def interrupt(*_):
+        came.append(None)
+        raise KeyboardInterrupt  # which is lost if the garbage collector is running
+
+    def go_on(seconds):
+        before = len(came)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while len(came) == before:
+            steps_together(together, [7, 50, 20, 1, 3])
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for n in range(30):
+            with suppress(KeyboardInterrupt):
+                go_on(5e-4 + 5e-5 * n)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    for one, other in zip(together, alone, strict=True):
+        other.steps(one.t)
+        assert np.array_equal(one.params, other.params)
+        assert np.array_equal(one.steps(5), other.steps(5))
 
 
 def test_calls_are_short(monkeypatch):

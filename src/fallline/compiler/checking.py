@@ -9,7 +9,8 @@ each phase of a plan is preceded by another, in which the same kernels, compiled
 astray, nothing is harmed: the walk stops there, and an error says which kernel it was, where, and
 by how much. Else the kernels themselves run, so results are the same bits as without checks.
 
-For kernels of one's own, and for whoever works on the compiler. It is slow.
+For kernels of one's own, and for whoever works on the compiler. It is slow. The kernel that walks
+the program is not checked: what it touches are the program's words, not buffers.
 """
 
 from __future__ import annotations

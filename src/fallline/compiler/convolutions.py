@@ -10,7 +10,16 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fallline.compiler.launch import Launch, Lowering, Place, Row, job_count, own, ranges
+from fallline.compiler.launch import (
+    Block,
+    Launch,
+    Lowering,
+    Place,
+    Row,
+    job_count,
+    own,
+    ranges,
+)
 from fallline.compiler.layout import Layout, row_major
 from fallline.compiler.library import conv, gemm, pool
 from fallline.compiler.lowerings import lowering
@@ -73,6 +82,34 @@ def backward(geometry: Geometry, d: int, outputs: int, size: int, taps: int) -> 
 
 # With samples in lanes ---------------------------------------------------------------------------
 
+IN_BLOCKS = frozenset(["convolve_lanes", "convolve_back_lanes"])  # and pooling
+
+
+def blocks(node: Node) -> list[Block]:
+    """The jobs of an operation on images: (block of samples, 1, first channel, channels)."""
+    if node.kind.startswith("pool_"):
+        grain, pieces, groups = 1, job_count(node.spec.size + node.args[0].spec.size), 1
+    else:
+        groups = node.params["geometry"].groups
+        grain = conv.tile(node.spec.shape[1] // groups)[0]
+        pieces = max(1, min(JOBS, _flops(node) // LEAST))
+    samples, channels = node.spec.shape[:2]
+    outs = channels // groups
+    parts = ranges(outs, max(1, pieces // (samples * groups)), grain)
+    return [
+        (block, 1, group * outs + out, count)
+        for block in range(samples)
+        for group in range(groups)
+        for out, count in parts
+    ]
+
+
+def _flops(node: Node) -> int:
+    """Of a convolution or of its transpose: two for each tap of each element of the smaller."""
+    w = node.args[1]
+    y = node.args[0] if node.kind == "convolve_back_lanes" else node
+    return 2 * y.spec.size * math.prod(w.spec.shape) // y.spec.shape[1]
+
 
 @lowering("convolve_lanes")
 def _convolve(node: Node, to: Lowering) -> list[Launch]:
@@ -116,40 +153,30 @@ def _convolutions(
     dtype, lanes, groups = node.spec.dtype, node.spec.shape[-1], geometry.groups
     outs, ins = channels[0] // groups, channels[1] // groups
     w_row, w_column = row_major(node.args[1].spec.shape)[2:]
-    # A group's channels come together in x and y, and its kernels in w.
-    w_group = node.args[1].spec.size // groups
-    tile = conv.tile(dtype, outs)
-    text = conv.convolve_text(dtype, lanes, tile)
-    flops = 2 * math.prod(node.spec.shape) * ins * math.prod(node.args[1].spec.shape[2:])
-    flops //= max(
-        1, geometry.stride[0] * geometry.stride[1] if node.kind != "convolve_lanes" else 1
-    )
-    blocks = node.spec.shape[0] * groups
-    pieces = max(1, min(JOBS, flops // LEAST) // max(blocks, 1))
-    parts = ranges(outs, pieces, tile[0])
+    w_group = node.args[1].spec.size // groups  # a group's kernels come together
+    text = conv.convolve_text(dtype, lanes, conv.tile(outs))
+    flops, nbytes = _flops(node), sum(a.spec.nbytes for a in (*node.args, node))
     launches: list[Launch] = []
     for row in down:
         for column in right:
             rows: list[Row] = []
-            for block in range(node.spec.shape[0]):
-                for group in range(groups):
-                    for out, count in parts:
-                        x0 = block * x.strides[0] + group * ins * x.strides[1]
-                        w0 = group * w_group + out * steps[0]
-                        w0 += row.begin * w_row + column.begin * w_column
-                        y0 = block * y.strides[0] + (group * outs + out) * y.strides[1]
-                        y0 += row.start * y.strides[2] + column.start * y.strides[3]
-                        rows.append(
-                            [
-                                *(count, ins, *row.axis, *column.axis),
-                                *(to.at(x, x0), x.strides[1], x.strides[2]),
-                                *(to.at(w, w0), *steps),
-                                *(w_row * row.every, w_column * column.every),
-                                *(to.at(y, y0), y.strides[1]),
-                                *(y.strides[2] * row.step, y.strides[3] * column.step),
-                            ]
-                        )
-            nbytes = sum(a.spec.nbytes for a in (*node.args, node))
+            for block, _, channel, count in blocks(node):
+                group, out = divmod(channel, outs)
+                x0 = block * x.strides[0] + group * ins * x.strides[1]
+                w0 = group * w_group + out * steps[0] + row.begin * w_row + column.begin * w_column
+                y0 = row.start * y.strides[2] + column.start * y.strides[3]
+                if node not in to.private:
+                    y0 += block * y.strides[0] + channel * y.strides[1]
+                rows.append(
+                    [
+                        *(count, ins, *row.axis, *column.axis),
+                        *(to.at(x, x0), x.strides[1], x.strides[2]),
+                        *(to.at(w, w0), *steps),
+                        *(w_row * row.every, w_column * column.every),
+                        *(to.at(y, y0), y.strides[1]),
+                        *(y.strides[2] * row.step, y.strides[3] * column.step),
+                    ]
+                )
             joined = bool(launches)
             title = node.title.removesuffix("_lanes")
             launches.append(Launch(text, rows, title, flops, nbytes, joined=joined))
@@ -168,12 +195,15 @@ def _correlate(node: Node, to: Lowering) -> list[Launch]:
     groups, samples = geometry.groups, node.params["n"]
     outs, ins = o // groups, c // groups
     taps = ins * kh * kw
-    tile = conv.weight_tile(node.spec.dtype)
+    tile = conv.weight_tile(outs, taps)
     flops = 2 * samples * o * taps * p * q
     pieces = max(1, min(JOBS, flops // LEAST) // groups)
     out_parts = ranges(outs, pieces, tile[0])
     tap_parts = ranges(taps, -(-pieces // len(out_parts)), tile[1])
-    text = conv.correlate_text(node.spec.dtype, lanes)
+    text = conv.correlate_text(node.spec.dtype, lanes, tile)
+    tiles = -(-out_parts[0][1] // tile[0]) * -(-tap_parts[0][1] // tile[1])
+    sums = Node(Spec((tiles * tile[0] * tile[1] * lanes,), node.spec.dtype), name="sums")
+    to.private[sums] = sums.spec.nbytes
     rows: list[Row] = []
     for group in range(groups):
         for out, count in out_parts:
@@ -189,6 +219,7 @@ def _correlate(node: Node, to: Lowering) -> list[Launch]:
                         *y.strides[:3],
                         Place(node, first_out * taps * node.spec.dtype.itemsize),
                         taps,
+                        Place(sums),
                     ]
                 )
     nbytes = sum(a.spec.nbytes for a in (*node.args, node))
@@ -361,20 +392,30 @@ def _pooling(node: Node, to: Lowering) -> list[Launch]:
     back = name in ("put", "spread")
     x, y = (node, node.args[0]) if back else (node.args[0], node)
     lanes = node.spec.shape[-1] if in_lanes else 1
-    (_, _, h, w), (b, c, p, q) = x.spec.shape[:4], y.spec.shape[:4]
+    (_, _, h, w), (_, c, p, q) = x.spec.shape[:4], y.spec.shape[:4]
     kh, kw = node.params["kernel"]
     geometry: Geometry = node.params["geometry"]
     (down, right), ((above, _), (left, _)) = geometry.stride, geometry.padding
     text = pool.text(name, node.args[0].spec.dtype, lanes)
     sizes = [math.prod(a.spec.shape[2:]) for a in (*node.args, node)]
+    joined = bool(to.blocks)
     rows: list[Row] = []
-    for plane, count in ranges(b * c, job_count(x.spec.size + y.spec.size)):
-        operands = [to.at(to.layout(a), plane * n) for a, n in zip(node.args, sizes)]
-        result = Place(node, plane * sizes[-1] * node.spec.dtype.itemsize)
-        numbers = count, p, q, kh, kw, down, above, h, right, left, w
+    for block, height, channel, count in to.blocks or blocks(node):
+        plane = block * c + channel
+        operands = [_plane(to, a, plane, n) for a, n in zip(node.args, sizes)]
+        start = 0 if node in to.private else plane * sizes[-1]
+        result = Place(node, start * node.spec.dtype.itemsize)
+        numbers = height * count, p, q, kh, kw, down, above, h, right, left, w
         rows.append([*numbers, *operands, result])
     nbytes = sum(a.spec.nbytes for a in (*node.args, node))
-    return [Launch(text, rows, f"pool_{name}", node.spec.size * kh * kw, nbytes)]
+    flops = node.spec.size * kh * kw
+    return [Launch(text, rows, f"pool_{name}", flops, nbytes, joined=joined)]
+
+
+def _plane(to: Lowering, arg: Node, plane: int, size: int) -> Place:
+    """Where a plane of an argument begins; what this job has made for itself begins with it."""
+    layout = to.layout(arg)
+    return to.at(layout, 0 if layout.root in to.private else plane * size)
 
 
 for _name in ("place", "pick", "put", "sum", "spread"):

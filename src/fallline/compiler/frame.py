@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,8 @@ class Frame:
         self.walk.advance[SCALARS] = plan.row_bytes if rows > 1 else 0
         self.most_threads = max((len(launch.rows) for launch in launches), default=1)
         self._places = [plan.position[id(node)] for node, _ in plan.scalars]
-        self._write = _row_writer(self.scalars, [dtype for _, dtype in plan.scalars], rows)
+        self._table = _Table(self.scalars, [dtype for _, dtype in plan.scalars], rows)
+        self._table_start = memory.address(self.scalars)
         self._bound: dict[int, Array] = {}
         weak = [n.spec.weak for n in plan.graph.inputs]
         self._arrays = [i for i, is_weak in enumerate(weak) if not is_weak]
@@ -57,17 +58,33 @@ class Frame:
 
     def bind(self, node: Node, array: Array, advance: int = 0) -> None:
         """Let an input or output be an array, and move on by so many bytes after each step."""
-        base = self.plan.base_of[node][0]
+        base = self.base(node)
         self._bound[base] = array  # kept alive
         self.walk.bases[base] = memory.address(array)
         self.walk.advance[base] = advance
+
+    def base(self, node: Node) -> int:
+        """The number of the base at which an input or output lies."""
+        return self.plan.base_of[node][0]
 
     def numbers(self, values: Sequence[Any], row: int = 0) -> tuple[Any, ...]:
         """Run the prologue and put its results where the kernels read them in this step."""
         found = self.plan.prologue(*values)
         if self._places:
-            self._write(row, [found[place] for place in self._places])
+            self._table.write(row, [found[place] for place in self._places])
         return found
+
+    def many_numbers(self, values: Sequence[Any], rows: int) -> None:
+        """The same for the rows 0 .. rows - 1; values are numbers, or lists with one for each row.
+
+        A step begins with row 0, unless `start` is told otherwise.
+        """
+        found = self.plan.prologue.columns(*values)
+        self._table.write_columns([found[place] for place in self._places], rows)
+
+    def start(self, row: int) -> None:
+        """The row of scalars of the next step."""
+        self.walk.bases[SCALARS] = self._table_start + row * self.plan.row_bytes
 
     def walk_steps(self, steps: int = 1) -> int:
         """Run so many steps, on as many threads as there are jobs for; the status."""
@@ -187,28 +204,39 @@ def raise_status(status: int, name: str) -> None:
 _CODES = {"f4": "f4x", "f8": "d", "i8": "q", "i4": "i4x", "u8": "Q", "u4": "I4x", "b1": "?7x"}
 
 
-def _row_writer(
-    table: Array, dtypes: Sequence[np.dtype[Any]], rows: int
-) -> Callable[[int, Sequence[Any]], None]:
-    """A function that casts numbers to their types and stores them as a row of the table."""
-    strides, raw = (SCALAR_BYTES * len(dtypes),), table.data
-    columns: list[Array] = [
-        np.ndarray((rows,), dtype, raw, SCALAR_BYTES * i, strides) for i, dtype in enumerate(dtypes)
-    ]
-    codes = [_CODES.get(dtype.str[1:], "") for dtype in dtypes]
-    packer = struct.Struct("=" + "".join(codes)) if all(codes) else None
+class _Table:
+    """Rows of scalars, each cast to the type of the arrays that it meets."""
 
-    def write(row: int, values: Sequence[Any]) -> None:
-        if packer is not None:  # ten times faster
+    def __init__(self, raw: Array, dtypes: Sequence[np.dtype[Any]], rows: int) -> None:
+        strides, self._raw = (SCALAR_BYTES * len(dtypes),), raw.data
+        self._columns: list[Array] = [
+            np.ndarray((rows,), dtype, self._raw, SCALAR_BYTES * i, strides)
+            for i, dtype in enumerate(dtypes)
+        ]
+        codes = [_CODES.get(dtype.str[1:], "") for dtype in dtypes]
+        self._packer = struct.Struct("=" + "".join(codes)) if all(codes) else None
+
+    def write(self, row: int, values: Sequence[Any]) -> None:
+        """One row."""
+        if self._packer is not None:  # ten times faster
             try:
-                return packer.pack_into(raw, row * packer.size, *values)
+                return self._packer.pack_into(self._raw, row * self._packer.size, *values)
             except (OverflowError, struct.error):  # too large for its type: NumPy makes it infinite
                 pass
         with np.errstate(all="ignore"):
-            for column, value in zip(columns, values, strict=True):
+            for column, value in zip(self._columns, values, strict=True):
                 column[row] = _cast(value, column.dtype)
 
-    return write
+    def write_columns(self, values: Sequence[Any], rows: int) -> None:
+        """The first rows; of each column one number, or a list or an array of them."""
+        with np.errstate(all="ignore"):
+            for column, value in zip(self._columns, values, strict=True):
+                if not isinstance(value, list | np.ndarray):
+                    column[:rows] = _cast(value, column.dtype)
+                elif column.dtype.kind == "f":
+                    column[:rows] = value
+                else:
+                    column[:rows] = [_cast(x, column.dtype) for x in value]
 
 
 def _cast(value: Any, dtype: np.dtype[Any]) -> Array:

@@ -267,7 +267,7 @@ class RegionWriter:
                 n = self.region.space[d]
                 if n == 1:
                     continue
-                joins = own and not self.in_blocks
+                joins = own and not (self.in_blocks and own[-1].axes[0] < 2)
                 if joins and all(o.strides[own[-1].axes[-1]] == o.strides[d] * n for o in every):
                     own[-1].size *= n
                     own[-1].axes.append(d)

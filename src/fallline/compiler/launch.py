@@ -30,6 +30,7 @@ class Place:
 
 
 Row = list[int | Place]
+Block = tuple[int, int, int, int]  # of an array: first index, count along axis 0; along axis 1
 
 
 @dataclass
@@ -55,12 +56,12 @@ class Lowering:
     """What the lowering of an operation may ask for: layouts, and scalars that kernels load.
 
     private  the products whose blocks lie in memory of the thread, and the size of these in bytes
-    blocks   (first row, rows, first column, columns) of each job of the product that is joined
+    blocks   those of the jobs that are joined
     """
 
     layouts: Layouts
     private: dict[Node, int] = field(default_factory=dict)
-    blocks: Sequence[tuple[int, int, int, int]] = ()
+    blocks: Sequence[Block] = ()
     scalars: dict[Any, tuple[Node, np.dtype[Any]]] = field(default_factory=dict)
 
     def layout(self, node: Node) -> Layout:

@@ -15,7 +15,7 @@ import numpy as np
 from fallline.compiler import convolutions as convolutions  # which declares how these are lowered
 from fallline.compiler import epilogue, texts
 from fallline.compiler.fuse import Region
-from fallline.compiler.kernel import Operand, RegionWriter, Written
+from fallline.compiler.kernel import Loop, Operand, RegionWriter, Written
 from fallline.compiler.lanes import in_lanes
 from fallline.compiler.launch import (
     Launch,
@@ -174,14 +174,12 @@ def _in_blocks(w: Written, writer: RegionWriter, region: Region, to: Lowering) -
     """A job for each block of a product, which lies in memory of the thread if it is private."""
     rows: list[Row] = []
     for i, height, j, width in to.blocks:
-        ranges = {0: (i, height), 1: (j, width)}  # of each axis
-        axes = [loop.axes[0] if loop.axes else None for loop in w.loops]
-        counts = {k: ranges[axis][1] for k, axis in enumerate(axes) if axis is not None}
+        counts = {k: (height, width)[loop.axes[0]] for k, loop in enumerate(w.loops) if _cut(loop)}
+        inside = row_major((height, width, *region.space[2:]))
 
-        def stride(o: Operand, loop: int, width: int = width, axes: Any = axes) -> int:
-            if o.layout.root in to.private:
-                return width if axes[loop] == 0 else 1
-            return writer.stride(o, loop)
+        def stride(o: Operand, loop: int, inside: tuple[int, ...] = inside) -> int:
+            private = o.layout.root in to.private
+            return inside[w.loops[loop].axes[-1]] if private else writer.stride(o, loop)
 
         def place(o: Operand, i: int = i, j: int = j) -> Place:
             private = o.layout.root in to.private
@@ -191,6 +189,11 @@ def _in_blocks(w: Written, writer: RegionWriter, region: Region, to: Lowering) -
     launch = _launch(w, rows, writer, region)
     launch.joined = True
     return launch
+
+
+def _cut(loop: Loop) -> bool:
+    """Whether a loop is over one of the axes that are cut into blocks."""
+    return bool(loop.axes) and loop.axes[0] < 2
 
 
 def _row(

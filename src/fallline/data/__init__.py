@@ -13,9 +13,9 @@ from fallline.data.batches import batches, epoch_order, partition
 from fallline.data.dataset import Dataset, Examples, from_arrays, split
 from fallline.data.embedded import digits
 from fallline.data.idx import idx_sha256, read_idx, read_images, read_labels, read_pair, write_idx
-from fallline.data.moments import moments
 from fallline.data.scale import Affine, channel_standardiser, minmax, standardise, standardiser
 from fallline.data.standard import fashion_mnist, mnist
+from fallline.data.statistics import moments
 
 if TYPE_CHECKING:
     from fallline.data import augment

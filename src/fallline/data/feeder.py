@@ -1,9 +1,9 @@
 """Batches prepared ahead of the training by threads beside it, in a ring of buffers.
 
 Chunk k of the endless sequence of epochs goes into slot k mod `depth` of the ring. A slot is filled
-again once the chunk after it has been asked for, so the threads are at most `depth` chunks ahead,
-and nothing is allocated. The order of the examples is `epoch_order`'s and their looks are the
-pipeline's: neither depends on threads, chunks or time.
+again once the chunk after it has been asked for, so the threads are less than `depth` chunks ahead,
+and the buffers are allocated once. The order of the examples is `epoch_order`'s and their looks are
+the pipeline's: neither depends on threads, chunks or time.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ _PATIENCE = 0.1  # seconds between looks at a signal, for systems whose locks do
 
 @dataclass(frozen=True)
 class Staged:
-    """The examples `start` to `stop` of an epoch's order. Views of the ring: see `Feeder`."""
+    """The examples `start` to `stop` of an epoch's order. Views of the ring: see `Feeder`.
+
+    rows  which examples of the data they are.
+    """
 
     epoch: int
     start: int
     stop: int
+    rows: Array
     views: Views
 
     @property
@@ -102,7 +106,7 @@ class Feeder:
         end, size = parts[-1].stop, (parts[0].stop - parts[0].start) * steps
         work = _Work(X, y, augment or _as_they_are, seed, n_classes)
         chunks = _chunks(len(X), end, size, seed, replacement, epoch, position, epochs)
-        self._ring = _Ring(work, chunks, [work.slot(min(size, end)) for _ in range(depth)])
+        self._ring = _Ring(work, chunks, work.slots(min(size, end), depth))
         self._asked, self._process = 0, os.getpid()
         self._threads = [
             threading.Thread(target=self._ring.fill, name=f"fallline-feeder-{i}", daemon=True)
@@ -190,19 +194,20 @@ class _Work:
             return views
         return Views(views.X, views.targets(self.n_classes))
 
-    def slot(self, rows: int) -> Views:
-        """Room for so many examples, of the form that one of them turns out to have."""
+    def slots(self, rows: int, n: int) -> list[Views]:
+        """Room, n times, for so many examples, of the form that one of them turns out to have."""
         example = self.views(np.zeros(1, np.int64), 0)
-        return _each(example, lambda a: np.empty((rows, *a.shape[1:]), a.dtype))
+        room = lambda a: np.empty((rows, *a.shape[1:]), a.dtype)
+        return [_each(example, room) for _ in range(n)]
 
     def fill(self, slot: Views, chunk: _Chunk) -> Staged:
         for start in range(0, len(chunk.rows), _BLOCK):
-            views = self.views(chunk.rows[start : start + _BLOCK], chunk.epoch)
-            for room, content in zip(slot, views):
+            rows = chunk.rows[start : start + _BLOCK]
+            for room, content in zip(slot, self.views(rows, chunk.epoch)):
                 if room is not None:
-                    room[start : start + _BLOCK] = content
+                    room[start : start + len(rows)] = content
         views = _each(slot, lambda room: room[: len(chunk.rows)])
-        return Staged(chunk.epoch, chunk.start, chunk.stop, views)
+        return Staged(chunk.epoch, chunk.start, chunk.stop, chunk.rows, views)
 
 
 def _each(views: Views, change: Callable[[Array], Array]) -> Views:

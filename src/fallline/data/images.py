@@ -56,8 +56,8 @@ def image_folder(
     unreadable  "skip" leaves out files that are damaged or of another size, with a warning;
                 "raise" names them
     cache       keep the decoded bytes in FALLLINE_CACHE_DIR/data/images, else in the system's place
-                for caches, known by the files' names, sizes and times; they are then read from the
-                disk as they are used. False decodes again each time
+                for caches, until a name, size or time of the files is another; they are then read
+                from the disk as they are used. False decodes again each time
     threads     that decode; None: as many as `fallline.get_threads()`
     progress    None: a bar on a terminal, a line elsewhere; False: silent
 
@@ -232,28 +232,43 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-# The cache: a folder for each set of files, which appears whole or not at all.
+# The cache: one folder for what was asked for, which appears whole or not at all.
 
 
 def _cached(path: Path, wanted: _Wanted, threads: int | None, progress: bool | None) -> Parts:
     files = None if path.is_file() else files_in(path)  # an archive is only read if it must be
-    stamp = archive_stamp(path) if files is None else [str(path.resolve()), files.stamp]
-    text = json.dumps([_FORM, wanted.__dict__, stamp])
-    folder = cache_dir() / "images" / sha256(text.encode()).hexdigest()[:32]
+    stamp = _digest(archive_stamp(path) if files is None else files.stamp)
+    name = _digest([_FORM, str(path.resolve()), vars(wanted)])[:32]
+    folder = cache_dir() / "images" / name
+    found = _kept(folder, stamp)
+    if found is None:
+        _write(folder, stamp, files or files_in(path), wanted, threads, progress)
+        found = _kept(folder, stamp)
+    if found is None:
+        raise ValueError(f"image_folder: {path}: its files change while they are read.")
+    return found
+
+
+def _digest(content: Any) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _kept(folder: Path, stamp: str) -> Parts | None:
+    """What the cache has, if it is whole and of the same files."""
+    if not folder.is_dir():
+        return None
     try:
-        return _load(folder)
-    except FileNotFoundError:
-        pass
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        return _load(folder, stamp)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         warnings.warn(f"image_folder: {folder} is not used: {error}", stacklevel=4)
-        shutil.rmtree(folder, ignore_errors=True)
-    _write(folder, files or files_in(path), wanted, threads, progress)
-    return _load(folder)
+        return None
 
 
-def _load(folder: Path) -> Parts:
+def _load(folder: Path, stamp: str) -> Parts | None:
     """The parts, of which the images stay on the disk until they are looked at."""
     about = json.loads((folder / _ABOUT).read_text())
+    if about["stamp"] != stamp:
+        return None
     parts = {}
     for part, shape in about["parts"].items():
         X = np.load(folder / f"{part}-X.npy", mmap_mode="r", allow_pickle=False)
@@ -265,7 +280,12 @@ def _load(folder: Path) -> Parts:
 
 
 def _write(
-    folder: Path, files: Files, wanted: _Wanted, threads: int | None, progress: bool | None
+    folder: Path,
+    stamp: str,
+    files: Files,
+    wanted: _Wanted,
+    threads: int | None,
+    progress: bool | None,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as place:
@@ -285,12 +305,20 @@ def _write(
             os.replace(draft / f"{number}.npy", draft / f"{part}-X.npy")
             np.save(draft / f"{part}-y.npy", examples.y)
         shapes = {part: list(examples.X.shape) for part, examples in parts.items()}
-        (draft / _ABOUT).write_text(json.dumps({"classes": classes, "parts": shapes}))
+        about = {"stamp": stamp, "classes": classes, "parts": shapes}
+        (draft / _ABOUT).write_text(json.dumps(about))
         maps.clear()
         for left in draft.glob("[0-9]*.npy"):  # what was decoded before files were left out
             left.unlink()
-        try:
-            os.rename(draft, folder)
-        except OSError:  # another process was faster: its files are as good
-            if not (folder / _ABOUT).is_file():
-                raise
+        _move(draft, folder, stamp)
+
+
+def _move(draft: Path, folder: Path, stamp: str) -> None:
+    """Put the draft into its place, unless another process has just put the same there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is damaged was warned of before
+        if _kept(folder, stamp) is not None:
+            return
+    if folder.is_dir():  # of other files, or damaged
+        shutil.rmtree(folder)
+    os.rename(draft, folder)

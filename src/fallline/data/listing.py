@@ -73,8 +73,7 @@ def files_in(path: Path) -> Files:
 def _of_folder(path: Path) -> Files:
     names, folders = [], []
     stamp: list[Any] = []
-    for entry in _walk(path):
-        name = Path(entry.path).relative_to(path).as_posix()
+    for name, entry in _walk(str(path), "", frozenset()):
         if entry.is_dir():
             folders.append(name)
             continue
@@ -84,13 +83,18 @@ def _of_folder(path: Path) -> Files:
     return Files(path, names, folders, sorted(stamp), lambda name: (path / name).read_bytes())
 
 
-def _walk(path: Path) -> Iterator[os.DirEntry[str]]:
+def _walk(path: str, above: str, around: frozenset[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What is in a folder and in the folders in it, with names relative to the first."""
+    here = os.path.realpath(path)
+    if here in around:  # a link that leads back
+        return
     with os.scandir(path) as entries:
         for entry in entries:
             if not _is_litter(entry.name):
-                yield entry
+                name = above + entry.name
+                yield name, entry
                 if entry.is_dir():
-                    yield from _walk(Path(entry.path))
+                    yield from _walk(entry.path, f"{name}/", around | {here})
 
 
 def archive_stamp(path: Path) -> list[Any]:

@@ -16,13 +16,15 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-# What arrays are made of, under the names of NumPy 1 and 2.
 _NAMES = {
+    # what arrays are made of, under the names of NumPy 1 and 2
     "numpy.core.multiarray _reconstruct": "reconstruct",
     "numpy._core.multiarray _reconstruct": "reconstruct",
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
-    "_codecs encode": "encode",  # how Python 3 writes bytes into old protocols
+    # how Python 3 writes bytes into old protocols
+    "_codecs encode": "encode",
+    "__builtin__ bytes": "bytes",
 }
 _KINDS = "biuf"
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -215,6 +217,8 @@ def _array(_: Any, shape: Any, kind: Any, fortran: Any, content: Any) -> Array:
 def _made(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == "dtype":
         return _Type(arguments[0])
+    if name == "bytes" and not arguments:
+        return b""
     if name == "encode" and arguments[1:] in (("latin1",), ("latin-1",)):
         return _expect(arguments[0], str).encode("latin-1")
     if name == "reconstruct" and getattr(arguments[0], "text", None) == "ndarray":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fallline.data.dataset import Dataset
-from fallline.data.moments import moments
+from fallline.data.statistics import moments
 
 Array = np.ndarray[Any, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.data.moments import chunks, covariance, moments
+from fallline.data.statistics import chunks, covariance, moments
 
 Array = np.ndarray[Any, Any]
 
@@ -126,9 +126,9 @@ def zca(X: Array, *, eps: float | None = None) -> ZCA:
          variances of natural images are noise
 
     Without eps, and with more examples than features, the result has covariance 1. Of all maps that
-    whiten this one stays closest to the original, in squares. Bell and Sejnowski 1997, The independent
-    components of natural scenes are edge filters, eq. 9; Krizhevsky 2009, appendix A; Kessy, Lewin
-    and Strimmer 2018, Optimal whitening and decorrelation, eq. 10.
+    whiten this one stays closest to the original, in squares. Bell and Sejnowski 1997, The
+    independent components of natural scenes are edge filters, eq. 9; Krizhevsky 2009, appendix A;
+    Kessy, Lewin and Strimmer 2018, Optimal whitening and decorrelation, eq. 10.
 
     >>> X = np.random.default_rng(0).normal(size=(500, 3)) @ [[2.0, 1, 0], [0, 1, 1], [0, 0, 3]]
     >>> Z = zca(X, eps=0.0)(X)

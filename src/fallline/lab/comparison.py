@@ -53,8 +53,9 @@ def compare(
     budget      "quick" (6 trials each), "standard" (20), "full" (50), or a `Budget`
     model, epochs, batch_size  in place of the problem's own; arrays need a model
     seed        of the whole comparison; every seed of a run follows from it
-    jobs        processes; 1 stays in this one, where trials train side by side on its threads, and
-                reported runs, whose seconds are reported, have all of them
+    jobs        processes; 1 stays in this one, where trials of small networks train side by side on
+                its threads, and reported runs, whose seconds are reported, have all of them. For
+                small networks that is the fastest
     out         a directory: every finished run is kept there at once, summary.json and report.html
                 at the end, and the same call again continues where it was stopped
     data        a folder with the files of a named problem

@@ -23,7 +23,7 @@ from fallline.optim.space import Range, Space, space_from_json, space_to_json
 
 Records = Mapping[Key, Record]
 HOPELESS = 3  # failures at the very start
-LARGE = 4_000_000  # parameters times examples of a batch: from there on threads share a step well
+LARGE = 6_000_000  # parameters times examples of a batch: from there on threads share a step well
 
 
 @dataclass

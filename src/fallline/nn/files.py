@@ -173,7 +173,7 @@ def _built(cls: type[Module], fields: dict[str, Any]) -> Module:
         want = {f.name for f in known} - usual.keys()
         if not want <= fields.keys() <= want | usual.keys():
             raise ValueError(f"a {cls.__name__} has the fields {sorted(want)}")
-        fields = {**usual, **fields}
+        fields |= {name: value for name, value in usual.items() if name not in fields}
     net = Module.__new__(cls)
     net.__dict__.update(fields)
     if hasattr(net, "__post_init__"):

@@ -26,14 +26,14 @@ def gathered(module: Any) -> Array:
     """One vector with all parameters of a module, which become views of it."""
     named = tree.named_leaves(module)
     dtype = _check("gather", type(module).__name__, named)
-    return _one_vector(named, dtype, lambda views: _replace(module, views))
+    return _one_vector(named, dtype, lambda views: _replace(module, views, kept=False))
 
 
 def gathered_buffers(module: Any) -> Array:
     """One vector with all arrays of a module that are not trained, likewise."""
     named = module.named_buffers()
     dtype = _check("gather_buffers", type(module).__name__, named)
-    return _one_vector(named, dtype, lambda views: _replace_buffers(module, views))
+    return _one_vector(named, dtype, lambda views: _replace(module, views, kept=True))
 
 
 def _one_vector(
@@ -112,31 +112,27 @@ def _views(whole: Array, leaves: Sequence[Array]) -> list[Array]:
     ]
 
 
-def _replace(value: Any, views: Any) -> Any:
-    """Put the views where the arrays are, in the order of the tree."""
+def _replace(value: Any, views: Any, *, kept: bool) -> Any:
+    """Put the views where the arrays are, in the order of the tree: parameters, or what is kept."""
     if hasattr(value, "_child_names"):  # a module
         for name in value._child_names():
             if name not in value.buffers:
-                value.__dict__[name] = _replace(value.__dict__[name], views)
+                value.__dict__[name] = _replace(value.__dict__[name], views, kept=kept)
+            elif kept:
+                value.__dict__[name] = next(views)
         return value
     if isinstance(value, np.ndarray):
-        return next(views)
+        return value if kept else next(views)
     if isinstance(value, dict):
-        value.update({key: _replace(value[key], views) for key in sorted(value)})
+        value.update({key: _replace(value[key], views, kept=kept) for key in sorted(value)})
         return value
     if isinstance(value, list):
-        value[:] = [_replace(part, views) for part in value]
+        value[:] = [_replace(part, views, kept=kept) for part in value]
         return value
     if isinstance(value, tuple):
-        parts = [_replace(part, views) for part in value]
+        parts = [_replace(part, views, kept=kept) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
-
-
-def _replace_buffers(module: Any, views: Any) -> None:
-    for _, part in module.modules():
-        for name in part._own_buffers():
-            part.__dict__[name] = next(views)
 
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> Array:

@@ -155,12 +155,9 @@ class Module:
     # What is kept, but not trained.
 
     def named_buffers(self) -> list[tuple[str, Any]]:
-        """Pairs of a path ("1.running_mean") and its array, in the order of the fields."""
-        return [
-            (join(path, name), array)
-            for path, module in self.modules()
-            for name, array in module._own_buffers().items()
-        ]
+        """Pairs of a path ("1.running_mean") and its array, in the order of the whole tree."""
+        trained = {path for path, _ in tree.named_leaves(self)}
+        return [(p, a) for p, a in tree.named_leaves(self, whole=True) if p not in trained]
 
     def gather_buffers(self) -> Array:
         """All buffers as one vector, of which the fields are views from then on; see `gather`."""

@@ -112,12 +112,11 @@ class BatchNorm(Module):
                 f"{shape}, whose variance over the batch is 0. Take a larger batch_size, or "
                 "drop_last=True if it is the last batch of an epoch that is this small."
             )
-        mean = np.mean(x, axis=axes, keepdims=True)
-        away = x - mean
-        var = np.mean(away * away, axis=axes, keepdims=True)
+        mean, var, away, rest = _centred(x, axes)
         self._keep(ctx, "running_mean", self.running_mean, mean)
         self._keep(ctx, "running_var", self.running_var, var * (n / (n - 1)))
-        return away * self._scale(x, var) + self._across(x, self.beta)
+        scale = self._scale(x, var)
+        return away * scale + (self._across(x, self.beta) - rest * scale)
 
     def _keep(self, ctx: Any, name: str, kept: Any, new: Any) -> None:
         kept = ctx.newest(name, kept)
@@ -175,9 +174,8 @@ class LayerNorm(Module):
         if shape[-len(last) :] != last:
             raise ValueError(f"LayerNorm: the last axes of x must be {last}; got shape {shape}.")
         axes = tuple(range(-len(last), 0))
-        away = x - np.mean(x, axis=axes, keepdims=True)
-        var = np.mean(away * away, axis=axes, keepdims=True)
-        return away / np.sqrt(var + self.eps) * self.gamma + self.beta
+        _, var, away, rest = _centred(x, axes)
+        return (away - rest) / np.sqrt(var + self.eps) * self.gamma + self.beta
 
     def summary(self) -> str:
         """What it is, in the table of a network."""
@@ -189,11 +187,11 @@ class Standardise(Module):
 
         y = (x - mean) / std
 
-    mean, std  a number, or one for each channel of x (n, channels, height, width) or feature of
-    (n, features), or arrays of an example's whole shape; in the units of x, so for images of bytes
-    between 0 and 255. They are kept with the network, in files too, and not trained. Whole numbers
-    are taken as they are and become floats here: bytes stay bytes up to the compiled step.
-    Raises ValueError for a std that is not positive and for an x that they do not fit.
+    mean, std  a number, or (channels,) numbers for x (n, channels, height, width), (features,) for
+    (n, features), or arrays that broadcast against x, such as fl.data's (1, channels, 1, 1); in the
+    units of x, so for images of bytes between 0 and 255. They are kept with the network, in files
+    too, and not trained. Whole numbers become floats here, so bytes stay bytes up to the compiled
+    step. Raises ValueError for a std that is not positive and for an x that they do not fit.
 
     >>> images = np.array([[[[0, 255]]]], np.uint8)
     >>> Standardise(127.5, 127.5)(images)
@@ -230,10 +228,11 @@ class Standardise(Module):
     def _across(self, x: Any, values: Any) -> Any:
         """Values per channel or example, to meet x."""
         shape, given = shape_of(x), shape_of(values)
-        if given in ((), shape[1:]):
-            return values
         if len(given) == 1 and len(shape) > 1 and shape[1] == given[0]:
             return np.reshape(values, (-1, *(1,) * (len(shape) - 2)))
+        fits = all(a in (1, b) for a, b in zip(given[::-1], shape[::-1]))
+        if len(given) != 1 and len(given) <= len(shape) and fits:
+            return values
         raise ValueError(
             f"Standardise: mean and std have shape {given}; they do not fit an x of shape {shape}."
         )
@@ -244,6 +243,19 @@ class Standardise(Module):
         if shape:
             return " x ".join(map(str, shape))
         return f"mean {float(self.mean):g}, std {float(self.std):g}"
+
+
+def _centred(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
+    """Mean, variance, x - c and mean - c over axes, where c is the mean, held constant.
+
+    Whatever c is, x - mean = (x - c) - (mean - c), and the variance is that of x - c: the mean of
+    its squares less (mean - c)^2. Here mean - c is 0, but not its derivative, a number for each
+    mean. So gradients of any order are right, and the first takes two sums over x, not three.
+    """
+    mean = np.mean(x, axis=axes, keepdims=True)
+    c = stop_gradient(mean)
+    away, rest = x - c, mean - c
+    return mean, np.mean(np.square(away), axis=axes, keepdims=True) - np.square(rest), away, rest
 
 
 def _check_eps(name: str, eps: float) -> None:

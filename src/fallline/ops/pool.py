@@ -21,7 +21,7 @@ from fallline.ops.conv import Array, Geometry, Pair, _pair, _parts, paddings
 
 def _windows(x: Array, kernel: Pair, geometry: Geometry, fill: Any) -> Array:
     """(kernel height * width, n, channels, p, q): every element of every window."""
-    p, q = geometry.output(x.shape[2:], kernel)  # type: ignore[arg-type]
+    p, q = geometry.output(x.shape[2:], kernel)
     sides = ((0, 0), (0, 0), *geometry.padding)
     padded = np.pad(x, sides, constant_values=fill) if any(map(any, geometry.padding)) else x
     return np.stack([part for _, _, part in _parts(padded, kernel, (p, q), geometry)])
@@ -72,7 +72,7 @@ def _spread(y: Array, *, size: Pair, kernel: Pair, geometry: Geometry) -> Array:
 
 
 def _pooled(x: Spec, kernel: Pair, geometry: Geometry, dtype: Any) -> Spec:
-    return Spec((*x.shape[:2], *geometry.output(x.shape[2:], kernel)), dtype)  # type: ignore[arg-type]
+    return Spec((*x.shape[:2], *geometry.output((x.shape[2], x.shape[3]), kernel)), dtype)
 
 
 pool_place: Op = primitive(
@@ -198,7 +198,7 @@ def _pooling(
         raise ValueError(
             f"{name}: padding {around} must be less than the window {size[0]} x {size[1]}."
         )
-    if min(geometry.output(x[2:], size)) < 1:  # type: ignore[arg-type]
+    if min(geometry.output(x[2:], size)) < 1:
         raise ValueError(
             f"{name}: a window of {size[0]} x {size[1]} does not fit an image of {x[2]} x {x[3]}."
         )

@@ -42,11 +42,11 @@ def fit_many(
     at_once   how many are on their way at a time; by default eight for each thread
     progress  None: a bar on a terminal, plain lines elsewhere; False: silent
 
-    Each run takes its steps on one thread, and there is a run for every thread. That is worth it
-    where the threads could not share a step, or not well: two threads train sixteen 64-100-10 at
-    1.8 to 2 times the rate of one after the other. From about a million parameters on, `fit` uses
-    them as well, in less memory. Runs need parameters, optimizer state and workspace each; the
-    data are shared, if they have the type of the network: convert them once, before.
+    Each run takes its steps on one thread, and every thread has a run. That is worth it where the
+    threads could not share a step: on networks like 64-100-10 in batches of 32. From about six
+    million parameters times examples in a batch on, `fit` for one after the other is as fast (see
+    docs/performance.md). Each run needs parameters, optimizer state and, while it is on its way,
+    workspace; the data are there once.
 
     Returns the histories in the order of the networks. `seconds` is each one's share. A run whose
     loss becomes nan or infinite does not disturb the others: its history has stopped = "diverged"

@@ -11,31 +11,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fallline.compiler.plan import Plan
-from fallline.compiler.texts import NOT_FINITE
 from fallline.compiler.threads import get_threads
-from fallline.compiler.walker import STEPS_DONE, walk_together
+from fallline.compiler.walker import walk_together
 from fallline.core import tree
 from fallline.core.graph import Graph
 from fallline.core.spec import spec_of
 from fallline.data import epoch_order
 from fallline.nn.module import Module
 from fallline.ops import loss as losses
-from fallline.ops import philox
 from fallline.optim.catalogue import as_optimizer
+from fallline.train.bound import CALL_SECONDS, BoundStep
 from fallline.train.diagnosis import diagnose
 from fallline.train.errors import DivergedError
 from fallline.train.evaluation import record_evaluation
-from fallline.train.step import (
-    LOSS,
-    FlatLayout,
-    Objective,
-    StepPlan,
-    flat_vector,
-    record_step,
-)
+from fallline.train.step import FlatLayout, Objective, StepPlan, flat_vector, record_step
 
-CALL_SECONDS = 0.05  # a compiled call returns to Python about this often: Ctrl-C, progress
-MOST_ROWS = 1024  # steps in one call
 EVALUATION_ROWS = 2048  # examples in one evaluation call
 MOST_PLANS = 64  # that are kept for other networks of the same shapes
 
@@ -94,7 +84,7 @@ class Trainer:
         self.t = self.epoch = self.position = 0
         self.seconds = 0.0
         self._order: Array | None = None
-        self._bound: dict[int, _BoundStep] = {}  # by batch size
+        self._bound: dict[int, BoundStep] = {}  # by batch size
         self._evaluated: dict[Any, Plan] = {}
         self._plans = {} if plans is None else plans  # traced by it or for others
 
@@ -166,7 +156,7 @@ class Trainer:
         """The graph of the next step, and its arrays by the id of the node: to run it by hand."""
         batch, _ = self._next_batches(1)
         bound = self._step_of(batch)
-        return bound.step.plan.graph, bound.arrays()
+        return bound.step.plan.graph, bound.arrays_of_next()
 
     def _next_batches(self, most: int) -> tuple[int, int]:
         """(batch size, how many of it follow one another in this epoch, at most `most`)."""
@@ -187,14 +177,14 @@ class Trainer:
             self._order = _order(self.n, self.seed, self.epoch, self.replacement)
         return self._order
 
-    def _step_of(self, batch: int) -> _BoundStep:
+    def _step_of(self, batch: int) -> BoundStep:
         found = self._bound.get(batch)
         if found is None:
             X, y = spec_of(self.X), spec_of(self.y)
             key = self.layout, self.objective, self.optimizer.form, X, y, batch
             given = self.layout, self.objective, self.optimizer, X, y, batch
             step = _kept(self._plans, key, lambda: _kept(_steps, *record_step(*given)))
-            found = self._bound[batch] = _BoundStep(self, step)
+            found = self._bound[batch] = BoundStep(self, step)
         return found
 
     # -- looking
@@ -259,7 +249,7 @@ def _take_together(tasks: list[_Task]) -> None:
     """Take each task some steps further, in one call of about CALL_SECONDS, or in more."""
     n_threads = get_threads()
     budget = CALL_SECONDS * n_threads
-    call: list[tuple[_Task, _BoundStep]] = []
+    call: list[tuple[_Task, BoundStep]] = []
     expected = 0.0
     for task in tasks:
         try:
@@ -267,7 +257,9 @@ def _take_together(tasks: list[_Task]) -> None:
             if not bound.seconds:
                 task.advance(bound, bound.take(losses[:1]))
                 continue
-            bound.prepare(losses, bound.pace(budget / len(tasks)))
+            began = time.perf_counter()
+            bound.prepare(min(len(losses), bound.pace(budget / len(tasks))))
+            task.trainer.seconds += time.perf_counter() - began
         except Exception as error:  # of a schedule, say; the others go on
             task.error = error
             continue
@@ -280,20 +272,27 @@ def _take_together(tasks: list[_Task]) -> None:
         _walk_together(call, n_threads)
 
 
-def _walk_together(call: list[tuple[_Task, _BoundStep]], n_threads: int) -> None:
+def _walk_together(call: list[tuple[_Task, BoundStep]], n_threads: int) -> None:
     """Walk what was prepared, in one call."""
     steps = [bound.prepared for _, bound in call]
     began = time.perf_counter()
     try:
-        walk_together([bound.frame.walk for _, bound in call], steps, n_threads)
-        seconds = (time.perf_counter() - began) * min(n_threads, len(call))
-    finally:
-        taken = [bound.settle() for _, bound in call]
-    expected = sum(n * bound.seconds for n, (_, bound) in zip(taken, call, strict=True))
-    for n, (task, bound) in zip(taken, call, strict=True):
+        try:
+            walk_together([bound.frame.walk for _, bound in call], steps, n_threads)
+        finally:
+            for _, bound in call:
+                bound.settle()
+    except KeyboardInterrupt:
+        for _, bound in call:
+            bound.settle()  # those that it came before
+        raise
+    seconds = (time.perf_counter() - began) * min(n_threads, len(call))
+    expected = sum(bound.taken * bound.seconds for _, bound in call)
+    for task, bound in call:
         bound.seconds *= seconds / expected if expected else 1.0
-        task.trainer.seconds += n * bound.seconds
-        task.advance(bound, n)
+        task.trainer.seconds += bound.taken * bound.seconds
+        task.losses[task.done : task.done + bound.prepared] = bound.losses[: bound.prepared]
+        task.advance(bound, bound.taken)
 
 
 class _Task:
@@ -309,12 +308,12 @@ class _Task:
     def unfinished(self) -> bool:
         return self.error is None and self.done < len(self.losses)
 
-    def next(self) -> tuple[_BoundStep, Array]:
+    def next(self) -> tuple[BoundStep, Array]:
         """The step of the next batches, and the places of their losses."""
         batch, count = self.trainer._next_batches(len(self.losses) - self.done)
         return self.trainer._step_of(batch), self.losses[self.done : self.done + count]
 
-    def advance(self, bound: _BoundStep, taken: int) -> None:
+    def advance(self, bound: BoundStep, taken: int) -> None:
         """Enter that so many steps were taken."""
         self.done += taken
         try:
@@ -322,132 +321,6 @@ class _Task:
                 self.error = self.trainer._diverged(self.losses, self.done)
         except IndexError as error:
             self.error = error
-
-
-class _BoundStep:
-    """A step of one batch size, bound to a trainer's arrays."""
-
-    def __init__(self, trainer: Trainer, step: StepPlan) -> None:
-        self.trainer, self.step = trainer, step
-        self.seconds = 0.0  # of one step
-        self.frame = step.plan.frame(rows=MOST_ROWS)
-        self.frame.bind(step.params, trainer.params)
-        for node, array in zip(step.slots, trainer.slots, strict=True):
-            self.frame.bind(node, array)
-        self.frame.bind(step.X, trainer.X)
-        self.frame.bind(step.y, trainer.y)
-        if trainer.weights is not None:
-            self.frame.bind(step.weights, trainer.weights)
-        self.key = np.zeros((MOST_ROWS, 4), np.uint32)
-        self.key[:] = philox.fold_in(philox.key(trainer.seed), "train")
-        self.frame.bind(step.key, self.key, self.key.strides[0])
-        self.loss = step.plan.lowered.outputs[LOSS]  # None: a constant
-        self.has_schedules = any(map(callable, trainer.optimizer.defaults.values()))
-        self.prepared = 0  # steps
-        self.states: list[list[float]] = []  # the optimizer's scalars before each, and after all
-
-    def take(self, losses: Array) -> int:
-        """Steps over the next batches, one for each of the losses; how many were completed."""
-        done = 0
-        while done < len(losses):
-            self.prepare(losses[done:], self.pace())
-            began = time.perf_counter()
-            try:
-                self.frame.walk_steps(self.prepared)
-                seconds = time.perf_counter() - began
-                self.seconds = seconds / self.prepared
-                self.trainer.seconds += seconds
-            finally:
-                done += self.settle()
-            if not self.succeeded():
-                break
-        return done
-
-    def pace(self, seconds: float = CALL_SECONDS) -> int:
-        """Steps in so much time: the first is taken alone, to learn how long it takes."""
-        return max(1, int(seconds / self.seconds)) if self.seconds else 1
-
-    def prepare(self, losses: Array, most: int) -> None:
-        """Make ready the next `prepared` steps, at most `most`; to be walked once."""
-        began = time.perf_counter()
-        trainer, frame, batch = self.trainer, self.frame, self.step.batch
-        count = min(len(losses), most, MOST_ROWS)
-        self.states = self._write_numbers(trainer.t + 1, count)
-        order = trainer.order[trainer.position : trainer.position + count * batch]
-        frame.bind(self.step.index, order, batch * order.itemsize)
-        if self.loss is not None:
-            frame.bind(self.loss, losses[:count], losses.itemsize)
-        frame.walk.control[STEPS_DONE] = 0
-        self.prepared = count
-        trainer.seconds += time.perf_counter() - began
-
-    def settle(self) -> int:
-        """Enter into the trainer what was walked, all of it or less; the number of steps."""
-        # Also after Ctrl-C. Python does not notice another one where nothing is called.
-        trainer = self.trainer
-        taken = int(self.frame.walk.control[STEPS_DONE])
-        trainer.t += taken
-        trainer.position += taken * self.step.batch
-        trainer.scalars = self.states[taken]
-        return taken
-
-    def succeeded(self) -> bool:
-        """Whether the walk was not stopped by a loss that is not finite."""
-        status = self.frame.walk.status
-        self.frame.raise_violation()
-        if status not in (0, NOT_FINITE):
-            raise IndexError("fit: a label or an index is out of bounds.")
-        return status == 0
-
-    def _write_numbers(self, t: int, count: int) -> list[list[float]]:
-        """The numbers of the next steps, by Python in float64, a row each.
-
-        Returns the optimizer's scalar states before each of the steps and after the last.
-        """
-        self.key[:count, 2] = np.arange(t, t + count)
-        plan, outputs, state = self.step.plan, self.step.scalars, self.trainer.scalars
-        states = [state]
-        rates = self._rates(t)
-        for row in range(count):
-            if row and self.has_schedules:
-                rates = self._rates(t + row)
-            found = self.frame.numbers([t + row, *rates, *state], row)
-            if outputs:
-                state = [plan.number(node, found) for node in outputs]
-            states.append(state)
-        return states
-
-    def _rates(self, t: int) -> list[float]:
-        """The hyperparameters that are inputs of the step."""
-        optimizer = self.trainer.optimizer
-        hyper = optimizer.hyper(t)
-        return [hyper[name] for name in optimizer.changing]
-
-    def arrays(self) -> dict[int, Any]:
-        """The arrays of the next step, by the id of the node."""
-        trainer, step = self.trainer, self.step
-        key = self.key[0].copy()
-        key[2] = trainer.t + 1
-        start = trainer.position
-        found = {
-            id(step.params): trainer.params,
-            id(step.X): trainer.X,
-            id(step.y): trainer.y,
-            id(step.index): trainer.order[start : start + step.batch],
-            id(step.key): key,
-        }
-        found |= {id(node): slot for node, slot in zip(step.slots, trainer.slots, strict=True)}
-        if trainer.weights is not None:
-            found[id(step.weights)] = trainer.weights
-        return found
-
-
-@functools.lru_cache(maxsize=16)
-def _order(n: int, seed: int, epoch: int, replacement: bool) -> Array:
-    """`epoch_order`: runs side by side often have the same seed."""
-    order = epoch_order(n, seed, epoch, replacement=replacement)
-    order.flags.writeable = False
-    return order
 
 
 def _parts(n: int) -> list[slice]:
@@ -465,3 +338,11 @@ def _kept(plans: dict[Any, Made], key: Any, make: Callable[[], Made]) -> Made:
             if len(plans) > MOST_PLANS:
                 del plans[next(iter(plans))]
     return found
+
+
+@functools.lru_cache(maxsize=16)
+def _order(n: int, seed: int, epoch: int, replacement: bool) -> Array:
+    """`epoch_order`: runs side by side often have the same seed."""
+    order = epoch_order(n, seed, epoch, replacement=replacement)
+    order.flags.writeable = False
+    return order

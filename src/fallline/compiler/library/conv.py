@@ -22,10 +22,13 @@ TILES: dict[str, tuple[Tile, ...]] = {
     "avx512": ((8, 3), (6, 4), (4, 6), (2, 8), (1, 8)),
     "avx2": ((6, 2), (4, 3), (2, 4), (1, 6)),
 }
-WEIGHT_TILES: dict[str, Tile] = {"avx512": (4, 6), "avx2": (3, 4)}
+WEIGHT_TILES: dict[str, tuple[Tile, ...]] = {
+    "avx512": ((4, 6), (6, 4), (3, 8), (2, 12)),
+    "avx2": ((3, 4), (4, 3), (2, 6)),
+}
 
 
-def tile(dtype: DTypeLike, outs: int) -> Tile:
+def tile(outs: int) -> Tile:
     """The tile in which so many output channels are computed the soonest.
 
     A tile of r channels and v vectors takes r v multiply-adds and r + v loads for a tap.
@@ -38,9 +41,14 @@ def tile(dtype: DTypeLike, outs: int) -> Tile:
     return min(TILES[gemm.instruction_set()], key=cost)
 
 
-def weight_tile(dtype: DTypeLike) -> Tile:
+def weight_tile(outs: int, taps: int) -> Tile:
     """Output channels, and elements of their kernels, that are summed up together."""
-    return WEIGHT_TILES[gemm.instruction_set()]
+
+    def cost(tile: Tile) -> int:
+        r, v = tile
+        return -(-outs // r) * -(-taps // v) * r * v
+
+    return min(WEIGHT_TILES[gemm.instruction_set()], key=cost)
 
 
 def convolve_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
@@ -48,9 +56,9 @@ def convolve_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
     return _text("conv_vector.py", dtype, "16, 8, 3", (lanes, *tile))
 
 
-def correlate_text(dtype: DTypeLike, lanes: int) -> str:
+def correlate_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
     """The kernel of the weights' gradient."""
-    return _text("conv_weights.py", dtype, "16, 4, 6", (lanes, *weight_tile(dtype)))
+    return _text("conv_weights.py", dtype, "16, 4, 6", (lanes, *tile))
 
 
 def turn_text(dtype: DTypeLike, lanes: int) -> str:

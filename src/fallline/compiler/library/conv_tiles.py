@@ -100,27 +100,28 @@ def convolve_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
 
 
 def correlate_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
-    """For kernels: correlate(x, x0, xk, xp, xq, xc, xi, xj, y, y0, yk, yp, yq, yo, w, w0, wo,
-    height, start, stop, n_i, n_j, blocks, samples, rows of y, columns of y,
+    """For kernels: correlate(x, x0, xp, xq, xc, xi, xj, y, y0, yp, yq, yo, sums, s0, again,
+    height, start, stop, n_i, n_j, samples, y_rows, y_columns,
     row_along, row_tapped, row_first, x_rows, column_along, column_tapped, column_first, x_columns).
 
-    w[o, t] = sum over blocks k, pixels p, q and lanes of y[k, o, p, q] x[k, c, i + p, j + q] where
+    Sums over pixels p, q, a lane for each sample: of y[o, p, q] x[c, i + p, j + q], where
     t = (c n_i + i) n_j + j, for o < `height`, no more than `rows`, and t from `start` to `stop`, no
-    more than `vectors`. Lanes beyond the number of samples do not count.
+    more than `vectors`. They are `rows` times `vectors` vectors; where `again` is not 0 they are
+    added to. Lanes beyond `samples` do not count.
     """
 
-    @operation(types.void, *_operands(6), *_operands(4), *_operands(1), *[_INT] * 17)
+    @operation(types.void, *_operands(5), *_operands(3), *_operands(0), *[_INT] * 17)
     def correlate(
-        builder, x, x0, xk, xp, xq, xc, xi, xj, y, y0, yk, yp, yq, yo, w, w0, wo,
-        height, start, stop, n_i, n_j, blocks, samples, y_rows, y_columns,
+        builder, x, x0, xp, xq, xc, xi, xj, y, y0, yp, yq, yo, sums, s0, again,
+        height, start, stop, n_i, n_j, samples, y_rows, y_columns,
         row_along, row_tapped, row_first, x_rows, column_along, column_tapped, column_first,
         x_columns,
     ):  # fmt: skip
         unit = Unit(builder, dtype, lanes)
-        x0, xk, xp, xq, xc, xi, xj = _integers(builder, x0, xk, xp, xq, xc, xi, xj)
-        y0, yk, yp, yq, yo, w0, wo = _integers(builder, y0, yk, yp, yq, yo, w0, wo)
+        x0, xp, xq, xc, xi, xj = _integers(builder, x0, xp, xq, xc, xi, xj)
+        y0, yp, yq, yo, s0, again = _integers(builder, y0, yp, yq, yo, s0, again)
         height, start, stop, n_i, n_j = _integers(builder, height, start, stop, n_i, n_j)
-        blocks, samples, y_rows, y_columns = _integers(builder, blocks, samples, y_rows, y_columns)
+        samples, y_rows, y_columns = _integers(builder, samples, y_rows, y_columns)
         row_along, row_tapped, row_first, x_rows = _integers(
             builder, row_along, row_tapped, row_first, x_rows
         )
@@ -130,64 +131,87 @@ def correlate_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
         zero = height.constant(0)
         row = [where(height > i, i, height - 1) for i in range(rows)]
         cells = list(product(range(rows), range(vectors)))
-        sums = {cell: Variable(builder, unit.type) for cell in cells}
-        for cell in cells:
-            sums[cell].set(unit.zero())
-        column = [where(start + v < stop, start + v, stop - 1) for v in range(vectors)]
-        tap_j = [t % n_j for t in column]
-        tap_i = [t / n_j % n_i for t in column]
+        places = {cell: s0 + k * lanes for k, cell in enumerate(cells)}
+        totals = {cell: Variable(builder, unit.type) for cell in cells}
+        with builder.if_else((again != 0).ir) as (given, new):
+            with given:
+                for cell, total in totals.items():
+                    total.set(unit.load(sums, places[cell]))
+            with new:
+                for total in totals.values():
+                    total.set(unit.zero())
+
+        taps = [where(start + v < stop, start + v, stop - 1) for v in range(vectors)]
+        tap_i, tap_j = [t / n_j % n_i for t in taps], [t % n_j for t in taps]
         starts = [
             x0 + t / (n_i * n_j) * xc + i * xi + j * xj
-            for t, i, j in zip(column, tap_i, tap_j, strict=True)
+            for t, i, j in zip(taps, tap_i, tap_j, strict=True)
         ]
-        lowest_i, highest_i = row_first + row_tapped * tap_i[0], row_first + row_tapped * tap_i[0]
-        lowest_j, highest_j = [column_first + column_tapped * tap_j[0]] * 2
-        for i, j in zip(tap_i[1:], tap_j[1:], strict=True):
-            row_at, column_at = row_first + row_tapped * i, column_first + column_tapped * j
-            lowest_i, highest_i = _extremes(lowest_i, highest_i, row_at)
-            lowest_j, highest_j = _extremes(lowest_j, highest_j, column_at)
+        # Where the taps' pixels lie, for the first output.
+        above = [row_first + i * row_tapped for i in tap_i]
+        before = [column_first + j * column_tapped for j in tap_j]
+        (lowest_i, highest_i), (lowest_j, highest_j) = _extremes(above), _extremes(before)
 
-        def step(k: Value, p: Value, q: Value, full: Value | None) -> None:
-            """One pixel of y; with `full`, lanes and pixels that do not count are left out."""
-            mask = None if full is None else unit.first(samples - k * lanes)
-            at = y0 + k * yk + p * yp + q * yq
-            ys = [unit.load(y, at + r * yo, mask) for r in row]
+        def step(p: Value, q: Value, at_edge: bool) -> None:
+            """One pixel of y; at an edge, pixels and lanes that do not count are left out."""
+            valid = unit.first(samples) if at_edge else None
+            at = y0 + p * yp + q * yq
+            ys = [unit.load(y, at + r * yo, valid) for r in row]
             for v, begin in enumerate(starts):
-                seen = mask
-                if mask is not None:
-                    i, j = p * row_along + row_first, q * column_along + column_first
-                    i, j = i + tap_i[v] * row_tapped, j + tap_j[v] * column_tapped
-                    valid = (i >= 0) & (i < x_rows) & (j >= 0) & (j < x_columns)
-                    seen = builder.and_(mask, unit.broadcast(valid.ir))
-                value = unit.load(x, begin + k * xk + p * xp + q * xq, seen)
+                mask = valid
+                if valid is not None:
+                    i, j = above[v] + p * row_along, before[v] + q * column_along
+                    inside = (i >= 0) & (i < x_rows) & (j >= 0) & (j < x_columns)
+                    mask = builder.and_(valid, unit.broadcast(inside.ir))
+                value = unit.load(x, begin + p * xp + q * xq, mask)
                 for r, other in enumerate(ys):
-                    sums[r, v].set(unit.fma(other, value, sums[r, v].get()))
+                    totals[r, v].set(unit.fma(other, value, totals[r, v].get()))
 
-        with loop(zero, blocks, 1) as k, loop(zero, y_rows, 1) as p:
-            above = p * row_along
-            inside = (lowest_i + above >= 0) & (highest_i + above < x_rows)
-            inside = inside & ((k + 1) * lanes <= samples)
-            # The columns that all taps find inside: from `left` to `right`.
-            left = where(lowest_j < 0, (column_along - 1 - lowest_j) / column_along, zero)
-            room = x_columns - 1 - highest_j
-            right = where(room < 0, zero, room / column_along + 1)
-            right = where(right < y_columns, right, y_columns)
-            left = where(inside & (left < right), left, y_columns)
-            right = where(left < y_columns, right, y_columns)
-            with loop(zero, left, 1) as q:
-                step(k, p, q, zero)
-            with loop(left, right, 1) as q:
-                step(k, p, q, None)
-            with loop(right, y_columns, 1) as q:
-                step(k, p, q, zero)
-        for r, v in cells:
-            unit.store_scalar(unit.sum(sums[r, v].get()), w, w0 + row[r] * wo + column[v])
+        # The columns in which all taps find a pixel, from `left` to `right`.
+        left = where(lowest_j < 0, (column_along - 1 - lowest_j) / column_along, zero)
+        room = x_columns - 1 - highest_j
+        right = where(room < 0, zero, room / column_along + 1)
+        right = where(right < y_columns, right, y_columns)
+        with loop(zero, y_rows, 1) as p:
+            down = p * row_along
+            inside = (lowest_i + down >= 0) & (highest_i + down < x_rows)
+            inside = inside & (left < right) & (samples >= lanes)
+            begin, end = where(inside, left, y_columns), where(inside, right, y_columns)
+            with loop(zero, begin, 1) as q:
+                step(p, q, at_edge=True)
+            with loop(begin, end, 1) as q:
+                step(p, q, at_edge=False)
+            with loop(end, y_columns, 1) as q:
+                step(p, q, at_edge=True)
+        for cell, total in totals.items():
+            unit.store(total.get(), sums, places[cell])
 
     return correlate
 
 
-def _extremes(low: Value, high: Value, x: Value) -> tuple[Value, Value]:
-    return where(x < low, x, low), where(x > high, x, high)
+def reduce_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
+    """For kernels: reduce(sums, s0, w, w0, wo, height, width): the sums of `correlate` over lanes.
+
+    w[o, t] for o < `height`, no more than `rows`, t < `width`, no more than `vectors`.
+    """
+
+    @operation(types.void, *_operands(0), *_operands(1), _INT, _INT)
+    def reduce(builder, sums, s0, w, w0, wo, height, width):
+        unit = Unit(builder, dtype, lanes)
+        s0, w0, wo, height, width = _integers(builder, s0, w0, wo, height, width)
+        for k, (r, v) in enumerate(product(range(rows), range(vectors))):
+            with when((height > r) & (width > v)):
+                total = unit.sum(unit.load(sums, s0 + k * lanes))
+                unit.store_scalar(total, w, w0 + r * wo + v)
+
+    return reduce
+
+
+def _extremes(values: list[Value]) -> tuple[Value, Value]:
+    low = high = values[0]
+    for x in values[1:]:
+        low, high = where(x < low, x, low), where(x > high, x, high)
+    return low, high
 
 
 def turn_tile(dtype: str, lanes: int) -> Any:

@@ -4,14 +4,17 @@
 """w from x and y: for every element of a convolution's kernel, what it meets; see `conv_tiles`.
 
 Elements of w are taken in tiles, some output channels by some of the elements (channel, row,
-column) that follow one another. Everything is gone through for each tile.
+column) that follow one another. All tiles are brought on by a block of samples, which is then in a
+near cache, before the next; at the end their lanes are summed up.
 """
 
-from fallline.compiler.library.conv_tiles import correlate_tile
+from fallline.compiler.library.conv_tiles import correlate_tile, reduce_tile
 
 LANES, ROWS, VECTORS = 16, 4, 6
+SUMS = ROWS * VECTORS * LANES
 
 correlate = correlate_tile("float32", LANES, ROWS, VECTORS)
+reduce = reduce_tile("float32", LANES, ROWS, VECTORS)
 
 
 def kernel(
@@ -42,15 +45,24 @@ def kernel(
     y_row: "int",
     w: "float32*",
     w_out: "int",
+    sums: "float32*",
 ):
-    x0 = row_first * x_row + first * LANES
+    for k in range(blocks):
+        x0 = k * x_block + row_first * x_row + first * LANES
+        s0 = 0
+        for o in range(0, m, ROWS):
+            for t in range(start, stop, VECTORS):
+                correlate(
+                    x, x0, row_along * x_row, along * LANES,
+                    x_channel, row_tapped * x_row, tapped * LANES,
+                    y, k * y_block + o * y_channel, y_row, LANES, y_channel,
+                    sums, s0, k,
+                    m - o, t, stop, row_taps, taps, samples - k * LANES, y_rows, y_columns,
+                    row_along, row_tapped, row_first, x_rows, along, tapped, first, x_columns,
+                )  # fmt: skip
+                s0 += SUMS
+    s0 = 0
     for o in range(0, m, ROWS):
         for t in range(start, stop, VECTORS):
-            correlate(
-                x, x0, x_block, row_along * x_row, along * LANES,
-                x_channel, row_tapped * x_row, tapped * LANES,
-                y, o * y_channel, y_block, y_row, LANES, y_channel,
-                w, o * w_out, w_out,
-                m - o, t, stop, row_taps, taps, blocks, samples, y_rows, y_columns,
-                row_along, row_tapped, row_first, x_rows, along, tapped, first, x_columns,
-            )  # fmt: skip
+            reduce(sums, s0, w, o * w_out + t, w_out, m - o, stop - t)
+            s0 += SUMS

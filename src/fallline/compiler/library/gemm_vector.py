@@ -4,9 +4,12 @@
 """C = op(A) op(B), or C += op(A) op(B), in explicit vectors: tiles of C, panel by panel.
 
 A panel is as many columns of op(B) as a tile has, and of its rows as many as fit a near cache; all
-rows of C are brought on by it before the next. A transposed B is packed into a panel of its own;
-another is read where it lies, which costs less than copying it.
+rows of C are brought on by it before the next. A transposed B is packed into a panel of its own.
+Another is read where it lies, unless there are so many rows of C that copying it first costs less,
+or it is so wide that its rows come to lie in the same few places of a cache.
 """
+
+from numpy import float32
 
 from fallline.compiler.library.gemm_tiles import memory, pack, tile
 
@@ -14,7 +17,10 @@ LANES, ROWS, VECTORS, DEPTH = 16, 8, 3, 256
 TRANS_A, TRANS_B = 0, 0
 WIDTH = LANES * VECTORS
 
-allocate = memory(DEPTH * WIDTH if TRANS_B else 1)
+PAGE, FEW, MANY = 4096, 32, 256
+ITEM = float32(0).itemsize
+
+allocate = memory(DEPTH * WIDTH)
 transpose = pack("float32", LANES)
 multiply = tile("float32", LANES, ROWS, VECTORS, TRANS_A)
 
@@ -47,6 +53,11 @@ def kernel(
             if TRANS_B:
                 for v in range(0, width, LANES):
                     transpose(b, (j + v) * ldb + q, ldb, panel, v, WIDTH, width - v, depth)
+                rows, r0, ldr = panel, 0, WIDTH
+            elif m >= MANY or (m >= FEW and ldb % (PAGE // ITEM) == 0):
+                for r in range(depth):
+                    for s in range(width):
+                        panel[r * WIDTH + s] = b[(q + r) * ldb + j + s]
                 rows, r0, ldr = panel, 0, WIDTH
             add = accumulate if block == 0 else 1
             for i in range(0, m, ROWS):

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""The parts of the pooling kernels: one output, or one pixel, of as many samples as there are lanes.
+"""The parts of the pooling kernels: one output, or one pixel, of a vector's worth of samples.
 
 Samples lie in lanes as in `conv_tiles`. Which elements of a window lie in the image, and which
 windows a pixel is in, is worked out around these; here they are ranges to go through.
