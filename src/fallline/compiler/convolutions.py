@@ -29,6 +29,7 @@ from fallline.ops.conv import Geometry
 
 JOBS = 32  # about so many, if they are worth it
 LEAST = 1 << 20  # floating-point operations of a job
+COPY = 4  # so much more does it cost to copy and read an element than to read it
 
 
 class Axis(NamedTuple):
@@ -191,19 +192,29 @@ def _correlate(node: Node, to: Lowering) -> list[Launch]:
     geometry: Geometry = node.params["geometry"]
     (blocks, c, h, width, lanes), (_, o, p, q, _) = (a.spec.shape for a in node.args)
     kh, kw = node.params["kernel"]
-    down, right = forward(geometry, 0, p, h, kh), forward(geometry, 1, q, width, kw)
-    groups, samples = geometry.groups, node.params["n"]
+    groups, samples, item = geometry.groups, node.params["n"], node.spec.dtype.itemsize
     outs, ins = o // groups, c // groups
     taps = ins * kh * kw
     tile = conv.weight_tile(outs, taps)
     flops = 2 * samples * o * taps * p * q
-    pieces = max(1, min(JOBS, flops // LEAST) // groups)
-    out_parts = ranges(outs, pieces, tile[0])
+    # A job reads some channels of x, which it may copy, and some of y: parts that cost about alike.
+    tiles = -(-outs // tile[0]) * -(-taps // tile[1])
+    pieces = max(1, min(JOBS, flops // (2 * LEAST), tiles // 3) // groups)
+    best = math.sqrt(pieces * (outs * p * q) / (COPY * ins * h * width))
+    out_parts = ranges(outs, min(pieces, max(1, round(best))), tile[0])
     tap_parts = ranges(taps, -(-pieces // len(out_parts)), tile[1])
+    (down, right), (tall, wide) = geometry.stride, geometry.dilation
+    (above, _), (before, _) = geometry.padding
+    below = max(0, (p - 1) * down + (kh - 1) * tall - above - (h - 1))
+    after = max(0, (q - 1) * right + (kw - 1) * wide - before - (width - 1))
     text = conv.correlate_text(node.spec.dtype, lanes, tile)
+    # What a job keeps to itself: its sums, a vector for each, and the channels that it reads.
     tiles = -(-out_parts[0][1] // tile[0]) * -(-tap_parts[0][1] // tile[1])
-    sums = Node(Spec((tiles * tile[0] * tile[1] * lanes,), node.spec.dtype), name="sums")
-    to.private[sums] = sums.spec.nbytes
+    channels = min(ins, (tap_parts[0][1] - 2) // (kh * kw) + 2)
+    plane = (above + h + below) * (before + width + after)
+    vectors = (tiles * tile[0] * tile[1], channels * plane)
+    own_memory = Node(Spec((sum(vectors) * lanes,), node.spec.dtype), name="sums and image")
+    to.private[own_memory] = own_memory.spec.nbytes
     rows: list[Row] = []
     for group in range(groups):
         for out, count in out_parts:
@@ -211,15 +222,12 @@ def _correlate(node: Node, to: Lowering) -> list[Launch]:
             for tap, n in tap_parts:
                 rows.append(
                     [
-                        *(count, tap, tap + n, blocks, samples, kh, kw),
-                        *(p, *down[1:5], q, *right[1:5]),
-                        to.at(x, group * ins * x.strides[1]),
-                        *x.strides[:3],
-                        to.at(y, first_out * y.strides[1]),
-                        *y.strides[:3],
-                        Place(node, first_out * taps * node.spec.dtype.itemsize),
-                        taps,
-                        Place(sums),
+                        *(count, tap, tap + n, blocks, samples, kh, kw, p, q),
+                        *(down, tall, right, wide, h, width, above, below, before, after),
+                        *(to.at(x, group * ins * x.strides[1]), x.strides[0]),
+                        *(to.at(y, first_out * y.strides[1]), y.strides[0]),
+                        *(Place(node, first_out * taps * node.spec.dtype.itemsize), taps),
+                        *(Place(own_memory), Place(own_memory, vectors[0] * lanes * item)),
                     ]
                 )
     nbytes = sum(a.spec.nbytes for a in (*node.args, node))

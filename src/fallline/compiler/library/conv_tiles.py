@@ -59,6 +59,7 @@ def convolve_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
         edge, pixel, along, tapped, columns = _integers(
             builder, edge, pixel, along, tapped, columns
         )
+        zero = height.constant(0)
         # Rows beyond the last are the last one again: the same values, written once more.
         row = [where(height > i, i, height - 1) for i in range(rows)]
 
@@ -69,23 +70,31 @@ def convolve_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
             for cell in cells:
                 sums[cell].set(unit.zero())
             starts = [w0 + i * wo for i in row]
-            with (
-                loop(first.constant(0), channels, 1) as c,
-                loop(first, last, 1) as i,
-                loop(first.constant(0), taps, 1) as j,
-            ):
+
+            def turn(c: Value, i: Value, j: Value, masks: list[ir.Value | None]) -> None:
                 at, tap = x0 + c * xc + i * xi + j * xj, c * wc + i * wi + j * wj
-                pixels = []
-                for v in range(count):
-                    mask = None
-                    if at_edge:
-                        column = pixel + v * along + j * tapped
-                        mask = unit.broadcast(((column >= 0) & (column < columns)).ir)
-                    pixels.append(unit.load(x, at + v * xq, mask))
+                pixels = [unit.load(x, at + v * xq, mask) for v, mask in enumerate(masks)]
                 for r, start in enumerate(starts):
                     factor = unit.broadcast(unit.load_scalar(w, start + tap))
                     for v, value in enumerate(pixels):
                         sums[r, v].set(unit.fma(factor, value, sums[r, v].get()))
+
+            if at_edge:  # columns first: what a mask depends on
+                with loop(zero, taps, 1) as j:
+                    masks: list[ir.Value | None] = []
+                    for v in range(count):
+                        column = pixel + v * along + j * tapped
+                        masks.append(unit.broadcast(((column >= 0) & (column < columns)).ir))
+                    with loop(zero, channels, 1) as c, loop(first, last, 1) as i:
+                        turn(c, i, j, masks)
+            else:
+                nothing: list[ir.Value | None] = [None] * count
+                with (
+                    loop(zero, channels, 1) as c,
+                    loop(first, last, 1) as i,
+                    loop(zero, taps, 1) as j,
+                ):
+                    turn(c, i, j, nothing)
             for r, v in cells:
                 unit.store(sums[r, v].get(), y, y0 + row[r] * yo + v * yq)
 
@@ -101,33 +110,24 @@ def convolve_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
 
 def correlate_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
     """For kernels: correlate(x, x0, xp, xq, xc, xi, xj, y, y0, yp, yq, yo, sums, s0, again,
-    height, start, stop, n_i, n_j, samples, y_rows, y_columns,
-    row_along, row_tapped, row_first, x_rows, column_along, column_tapped, column_first, x_columns).
+    height, start, stop, n_i, n_j, samples, y_rows, y_columns).
 
     Sums over pixels p, q, a lane for each sample: of y[o, p, q] x[c, i + p, j + q], where
     t = (c n_i + i) n_j + j, for o < `height`, no more than `rows`, and t from `start` to `stop`, no
     more than `vectors`. They are `rows` times `vectors` vectors; where `again` is not 0 they are
-    added to. Lanes beyond `samples` do not count.
+    added to. Lanes of y beyond `samples` do not count; those of x must be 0.
     """
 
-    @operation(types.void, *_operands(5), *_operands(3), *_operands(0), *[_INT] * 17)
+    @operation(types.void, *_operands(5), *_operands(3), *_operands(0), *[_INT] * 9)
     def correlate(
         builder, x, x0, xp, xq, xc, xi, xj, y, y0, yp, yq, yo, sums, s0, again,
         height, start, stop, n_i, n_j, samples, y_rows, y_columns,
-        row_along, row_tapped, row_first, x_rows, column_along, column_tapped, column_first,
-        x_columns,
     ):  # fmt: skip
         unit = Unit(builder, dtype, lanes)
         x0, xp, xq, xc, xi, xj = _integers(builder, x0, xp, xq, xc, xi, xj)
         y0, yp, yq, yo, s0, again = _integers(builder, y0, yp, yq, yo, s0, again)
         height, start, stop, n_i, n_j = _integers(builder, height, start, stop, n_i, n_j)
         samples, y_rows, y_columns = _integers(builder, samples, y_rows, y_columns)
-        row_along, row_tapped, row_first, x_rows = _integers(
-            builder, row_along, row_tapped, row_first, x_rows
-        )
-        column_along, column_tapped, column_first, x_columns = _integers(
-            builder, column_along, column_tapped, column_first, x_columns
-        )
         zero = height.constant(0)
         row = [where(height > i, i, height - 1) for i in range(rows)]
         cells = list(product(range(rows), range(vectors)))
@@ -140,49 +140,22 @@ def correlate_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
             with new:
                 for total in totals.values():
                     total.set(unit.zero())
-
         taps = [where(start + v < stop, start + v, stop - 1) for v in range(vectors)]
-        tap_i, tap_j = [t / n_j % n_i for t in taps], [t % n_j for t in taps]
-        starts = [
-            x0 + t / (n_i * n_j) * xc + i * xi + j * xj
-            for t, i, j in zip(taps, tap_i, tap_j, strict=True)
-        ]
-        # Where the taps' pixels lie, for the first output.
-        above = [row_first + i * row_tapped for i in tap_i]
-        before = [column_first + j * column_tapped for j in tap_j]
-        (lowest_i, highest_i), (lowest_j, highest_j) = _extremes(above), _extremes(before)
+        starts = [x0 + t / (n_i * n_j) * xc + t / n_j % n_i * xi + t % n_j * xj for t in taps]
 
-        def step(p: Value, q: Value, at_edge: bool) -> None:
-            """One pixel of y; at an edge, pixels and lanes that do not count are left out."""
-            valid = unit.first(samples) if at_edge else None
-            at = y0 + p * yp + q * yq
-            ys = [unit.load(y, at + r * yo, valid) for r in row]
-            for v, begin in enumerate(starts):
-                mask = valid
-                if valid is not None:
-                    i, j = above[v] + p * row_along, before[v] + q * column_along
-                    inside = (i >= 0) & (i < x_rows) & (j >= 0) & (j < x_columns)
-                    mask = builder.and_(valid, unit.broadcast(inside.ir))
-                value = unit.load(x, begin + p * xp + q * xq, mask)
-                for r, other in enumerate(ys):
-                    totals[r, v].set(unit.fma(other, value, totals[r, v].get()))
+        def over_pixels(valid: ir.Value | None) -> None:
+            with loop(zero, y_rows, 1) as p, loop(zero, y_columns, 1) as q:
+                at, pixel = y0 + p * yp + q * yq, p * xp + q * xq
+                ys = [unit.load(y, at + r * yo, valid) for r in row]
+                for v, begin in enumerate(starts):
+                    value = unit.load(x, begin + pixel)
+                    for r, other in enumerate(ys):
+                        totals[r, v].set(unit.fma(other, value, totals[r, v].get()))
 
-        # The columns in which all taps find a pixel, from `left` to `right`.
-        left = where(lowest_j < 0, (column_along - 1 - lowest_j) / column_along, zero)
-        room = x_columns - 1 - highest_j
-        right = where(room < 0, zero, room / column_along + 1)
-        right = where(right < y_columns, right, y_columns)
-        with loop(zero, y_rows, 1) as p:
-            down = p * row_along
-            inside = (lowest_i + down >= 0) & (highest_i + down < x_rows)
-            inside = inside & (left < right) & (samples >= lanes)
-            begin, end = where(inside, left, y_columns), where(inside, right, y_columns)
-            with loop(zero, begin, 1) as q:
-                step(p, q, at_edge=True)
-            with loop(begin, end, 1) as q:
-                step(p, q, at_edge=False)
-            with loop(end, y_columns, 1) as q:
-                step(p, q, at_edge=True)
+        with when(samples >= lanes):
+            over_pixels(None)
+        with when(samples < lanes):
+            over_pixels(unit.first(samples))
         for cell, total in totals.items():
             unit.store(total.get(), sums, places[cell])
 
@@ -205,13 +178,6 @@ def reduce_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
                 unit.store_scalar(total, w, w0 + r * wo + v)
 
     return reduce
-
-
-def _extremes(values: list[Value]) -> tuple[Value, Value]:
-    low = high = values[0]
-    for x in values[1:]:
-        low, high = where(x < low, x, low), where(x > high, x, high)
-    return low, high
 
 
 def turn_tile(dtype: str, lanes: int) -> Any:

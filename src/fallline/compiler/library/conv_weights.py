@@ -5,8 +5,11 @@
 
 Elements of w are taken in tiles, some output channels by some of the elements (channel, row,
 column) that follow one another. All tiles are brought on by a block of samples, which is then in a
-near cache, before the next; at the end their lanes are summed up.
+near cache, before the next; at the end their lanes are summed up. Where the image is padded, or
+lanes are empty, the channels that are needed are copied first, with zeros.
 """
+
+from numpy import float32
 
 from fallline.compiler.library.conv_tiles import correlate_tile, reduce_tile
 
@@ -26,39 +29,59 @@ def kernel(
     row_taps: "int",
     taps: "int",
     y_rows: "int",
-    row_along: "int",
-    row_tapped: "int",
-    row_first: "int",
-    x_rows: "int",
     y_columns: "int",
-    along: "int",
-    tapped: "int",
-    first: "int",
+    down: "int",
+    tall: "int",
+    right: "int",
+    wide: "int",
+    x_rows: "int",
     x_columns: "int",
+    above: "int",
+    below: "int",
+    before: "int",
+    after: "int",
     x: "float32*",
     x_block: "int",
-    x_channel: "int",
-    x_row: "int",
     y: "float32*",
     y_block: "int",
-    y_channel: "int",
-    y_row: "int",
     w: "float32*",
     w_out: "int",
     sums: "float32*",
+    image: "float32*",
 ):
+    first_channel = start // (row_taps * taps)
+    channels = (stop - 1) // (row_taps * taps) + 1 - first_channel
+    skipped = first_channel * row_taps * taps
+    height, width = above + x_rows + below, before + x_columns + after
+    y_row, y_channel = y_columns * LANES, y_rows * y_columns * LANES
+    row, channel = width * LANES, height * width * LANES
+    is_padded = above + below + before + after > 0
     for k in range(blocks):
-        x0 = k * x_block + row_first * x_row + first * LANES
+        valid = min(samples - k * LANES, LANES)
+        x0 = k * x_block + first_channel * x_rows * x_columns * LANES
+        copied = is_padded or valid < LANES
+        for c in range(channels if copied else 0):
+            for r in range(height):
+                at = c * channel + r * row
+                outside = r < above or r >= above + x_rows
+                for s in range(width):
+                    if outside or s < before or s >= before + x_columns:
+                        for i in range(LANES):
+                            image[at + s * LANES + i] = float32(0)
+                    else:
+                        place = ((c * x_rows + r - above) * x_columns + s - before) * LANES
+                        for i in range(LANES):
+                            value = x[x0 + place + i]
+                            image[at + s * LANES + i] = value if i < valid else float32(0)
         s0 = 0
         for o in range(0, m, ROWS):
             for t in range(start, stop, VECTORS):
                 correlate(
-                    x, x0, row_along * x_row, along * LANES,
-                    x_channel, row_tapped * x_row, tapped * LANES,
+                    image if copied else x, 0 if copied else x0,
+                    down * row, right * LANES, channel, tall * row, wide * LANES,
                     y, k * y_block + o * y_channel, y_row, LANES, y_channel,
                     sums, s0, k,
-                    m - o, t, stop, row_taps, taps, samples - k * LANES, y_rows, y_columns,
-                    row_along, row_tapped, row_first, x_rows, along, tapped, first, x_columns,
+                    m - o, t - skipped, stop - skipped, row_taps, taps, valid, y_rows, y_columns,
                 )  # fmt: skip
                 s0 += SUMS
     s0 = 0

@@ -58,16 +58,25 @@ def over_pixels(
     OPERANDS: "float32*",
 ):
     y_row = columns * LANES
+    # Elements i, i + down, ... of windows p, p - 1, ... lie on row r; so too for columns.
+    whole_rows, rest_rows = kh // down, kh % down
+    whole_columns, rest_columns = kw // right, kw % right
     for k in range(planes):
+        i, p = above % down, above // down
         for r in range(height):
-            # Elements i, i + down, ... of windows p, p - 1, ... lie on this row.
-            i, p = (r + above) % down, (r + above) // down
             k0 = max(0, p - rows + 1)
-            k1 = max(k0, min((kh - i + down - 1) // down, p + 1))
-            for c in range(width):
-                j, q = (c + left) % right, (c + left) // right
+            k1 = min(whole_rows + 1 if i < rest_rows else whole_rows, p + 1)
+            j, q = left % right, left // right
+            x0 = (k * height + r) * width * LANES
+            for _ in range(width):
                 m0 = max(0, q - columns + 1)
-                m1 = max(m0, min((kw - j + right - 1) // right, q + 1))
+                m1 = min(whole_columns + 1 if j < rest_columns else whole_columns, q + 1)
                 y0 = ((k * rows + p) * columns + q) * LANES
-                x0 = ((k * height + r) * width + c) * LANES
                 act(y, y0, y_row, k0, k1, m0, m1, TAPS, x0, OPERANDS)
+                x0 += LANES
+                j += 1
+                if j == right:
+                    j, q = 0, q + 1
+            i += 1
+            if i == down:
+                i, p = 0, p + 1
