@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fallline as fl
 from benchmarks import report
-from fallline.compiler.library import blas
+from fallline.compiler.library.products import blas
 
 from . import functions, loops, products, randoms, roof, steps
 from .table import Table

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fallline.compiler import store
-from fallline.compiler.library import blas, gemm
+from fallline.compiler.library.products import blas, gemm
 from fallline.compiler.walker import Program, Walk
 
 from .roof import Roof

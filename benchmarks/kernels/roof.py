@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fallline.compiler import store
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 from fallline.compiler.walker import Program, Walk
 
 from .table import Table

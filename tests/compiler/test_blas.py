@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fallline.compiler import store
-from fallline.compiler.library import blas
+from fallline.compiler.library.products import blas
 from fallline.compiler.walker import Program, Walk
 
 SOURCES = {

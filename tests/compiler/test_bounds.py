@@ -18,7 +18,8 @@ import fallline as fl
 from fallline import nn, ops, optim
 from fallline.compiler import checking, store, texts
 from fallline.compiler.checking import BoundsError
-from fallline.compiler.library import blas, bounds, gemm
+from fallline.compiler.library import bounds
+from fallline.compiler.library.products import blas, gemm
 
 
 @pytest.fixture(autouse=True)

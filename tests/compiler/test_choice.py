@@ -15,7 +15,7 @@ import pytest
 
 import fallline as fl
 from fallline.compiler import choice, host, store
-from fallline.compiler.library import blas, gemm
+from fallline.compiler.library.products import blas, gemm
 
 needs_blas = pytest.mark.skipif(not blas.gemm_function("float32"), reason="no BLAS here")
 able = host.features()
@@ -192,7 +192,7 @@ import numpy as np
 import fallline as fl
 from fallline import nn, ops, optim
 from fallline.compiler import choice, host
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((300, 40)).astype(np.float32)

@@ -12,7 +12,7 @@ from tests.compiler.conftest import split
 import fallline as fl
 from fallline import ops
 from fallline.compiler import epilogue
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 from fallline.compiler.plan import Plan
 from fallline.core.graph import trace
 from fallline.ops import random

@@ -12,7 +12,7 @@ import pytest
 from tests.compiler.running import run
 
 from fallline.compiler.function import compile
-from fallline.compiler.library import blas, gemm
+from fallline.compiler.library.products import blas, gemm
 from fallline.compiler.threads import get_threads, set_threads
 
 needs_vectors = pytest.mark.skipif(not gemm.available(), reason="no vector kernels for this host")

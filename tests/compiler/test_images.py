@@ -16,7 +16,7 @@ import fallline as fl
 from fallline import ops
 from fallline.compiler import convolutions, lanes
 from fallline.compiler.lanes import from_lanes, in_lanes, to_lanes
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 from fallline.compiler.plan import Plan
 from fallline.compiler.simplify import simplify
 from fallline.core import tree

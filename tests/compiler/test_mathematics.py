@@ -14,7 +14,8 @@ from numba.core.registry import cpu_target
 from numba.np.numpy_support import as_dtype, from_dtype
 from tests.compiler.running import run
 
-from fallline.compiler.library import arithmetic, counters, mathematics, value
+from fallline.compiler.library import mathematics, value
+from fallline.compiler.library.mathematics import arithmetic, counters
 from fallline.compiler.native import optimised
 
 IMPORT = "from fallline.compiler.library.mathematics import *\n"

@@ -9,7 +9,7 @@ import pytest
 from tests.compiler.conftest import poison, split
 
 from fallline.compiler import checking, fuse, launch
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 
 
 class Surroundings(NamedTuple):

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fallline.compiler import host, store
-from fallline.compiler.library import blas, gemm
+from fallline.compiler.library.products import blas, gemm
 from fallline.compiler.walker import Program, Walk
 
 ROUNDS = 7

@@ -21,7 +21,8 @@ from fallline.compiler.launch import (
     ranges,
 )
 from fallline.compiler.layout import Layout, row_major
-from fallline.compiler.library import conv, gemm, pool
+from fallline.compiler.library.images import conv, pool
+from fallline.compiler.library.products import gemm
 from fallline.compiler.lowerings import lowering
 from fallline.core.graph import Node
 from fallline.core.spec import Spec

@@ -24,7 +24,7 @@ import math
 from fallline.compiler import convolutions
 from fallline.compiler.launch import Block
 from fallline.compiler.layout import Layouts, row_major
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 from fallline.compiler.units import Unit, Units, depends
 from fallline.core.graph import Node
 

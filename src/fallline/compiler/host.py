@@ -22,7 +22,7 @@ _OPS = _COMPILE.with_name("ops")
 
 def emitters() -> list[Path]:
     """The files that decide which machine code comes out of a kernel's text."""
-    library = sorted((_COMPILE / "library").glob("*.py"))
+    library = sorted((_COMPILE / "library").rglob("*.py"))
     return [_COMPILE / "native.py", *library, _OPS / "gaussian.py", _OPS / "philox.py"]
 
 

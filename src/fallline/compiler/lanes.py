@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 from fallline.compiler.simplify import simplify
 from fallline.core.graph import Graph, Node, Record
 from fallline.core.op import Op

@@ -16,7 +16,8 @@ from fallline.compiler.kernel import Scalar
 from fallline.compiler.launch import Launch, Lowering, Place, Row, job_count, own, ranges
 from fallline.compiler.layout import Layout, row_major
 from fallline.compiler.legalise import leading
-from fallline.compiler.library import gemm, random
+from fallline.compiler.library import random
+from fallline.compiler.library.products import gemm
 from fallline.core.errors import UnsupportedError
 from fallline.core.graph import Node
 from fallline.core.spec import Spec

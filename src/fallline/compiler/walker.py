@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fallline.compiler import memory, store, threads
 from fallline.compiler.helpers import ARGS, LETTER, Lead, letter, native
-from fallline.compiler.library import blas
+from fallline.compiler.library.products import blas
 from fallline.compiler.memory import PRIVATE
 
 Words = NDArray[np.int64]

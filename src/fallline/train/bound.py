@@ -62,7 +62,8 @@ class BoundStep:
         found = {step.params: trainer.params, step.X: trainer.X, step.y: trainer.y}
         if trainer.weights is not None:
             found[step.weights] = trainer.weights
-        return found | dict(zip(step.slots, trainer.slots, strict=True))
+        found |= zip(step.slots, trainer.slots, strict=True)
+        return found | dict(zip(step.buffers, trainer.buffers, strict=True))
 
     def _bind_loss(self) -> None:
         plan = self.step.plan

@@ -28,6 +28,8 @@ def diagnose(trainer: Trainer, loss: float) -> str:
 def _cause(trainer: Trainer) -> str:
     if not _is_finite(trainer.params):
         return "a parameter was no longer finite after the step before"
+    if not all(map(_is_finite, trainer.buffers)):
+        return "a running statistic was no longer finite after the step before"
     for name, data in (("X", trainer.X), ("y", trainer.y)):
         if not _is_finite(data):
             return f"{name} holds nan or infinite numbers"

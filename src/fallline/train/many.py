@@ -154,7 +154,7 @@ def _check_nets(nets: list[Module]) -> None:
     for i, net in enumerate(nets):
         if not isinstance(net, Module):
             raise TypeError(f"fit_many: nets must be networks; got {type(net).__name__}.")
-        for leaf in tree.leaves(net):
+        for leaf in tree.leaves(net, whole=True):
             if owner.setdefault(id(leaf), i) != i:
                 raise ValueError(
                     f"fit_many: networks {owner[id(leaf)]} and {i} have an array in common. Give "

@@ -1,8 +1,8 @@
 """One training step as one graph: gather the batch, run the network, differentiate, update.
 
-The parameters are one flat vector, and so are the optimizer's slots; the network's arrays are views
-of it, and the gradients are computed where the optimizer reads them. Results are written over the
-inputs, after the loss was found finite.
+The parameters are one flat vector, and so are the optimizer's slots and what the network keeps but
+does not train; the network's arrays are views of them, and the gradients are computed where the
+optimizer reads them. Results are written over the inputs, after the loss was found finite.
 """
 
 from __future__ import annotations
@@ -19,45 +19,10 @@ from fallline.core.autodiff import value_and_grad
 from fallline.core.graph import Graph, Node, Record, no_hidden_randomness
 from fallline.core.spec import Spec, array_spec, spec_of
 from fallline.nn.context import Context
+from fallline.train.layout import FlatLayout, flat_vector
 from fallline.train.penalty import MaxNorm, Penalty
 
 LOSS = 0  # the first output
-
-
-@dataclass(frozen=True)
-class FlatLayout:
-    """Where each array of a network lies in the flat vector."""
-
-    structure: Any
-    shapes: tuple[tuple[int, ...], ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def size(self) -> int:
-        return sum(int(np.prod(s, dtype=np.int64)) for s in self.shapes)
-
-    @property
-    def spec(self) -> Spec:
-        """Of the flat vector."""
-        return Spec((self.size,), self.dtype)
-
-    def views(self, flat: Any) -> list[Any]:
-        """The arrays of the network, as views of the flat vector."""
-        found, start = [], 0
-        for shape in self.shapes:
-            n = int(np.prod(shape, dtype=np.int64))
-            found.append(np.reshape(flat[start : start + n], shape))
-            start += n
-        return found
-
-    def network(self, arrays: Sequence[Any]) -> Any:
-        """The network with these arrays."""
-        return tree.unflatten(self.structure, arrays)
-
-
-def flat_vector(arrays: Sequence[Any]) -> Any:
-    """The arrays one after the other."""
-    return np.concatenate([np.reshape(a, (-1,)) for a in arrays])
 
 
 def as_inputs(X: Any, dtype: np.dtype[Any]) -> Any:
@@ -76,21 +41,17 @@ class Objective:
 
     def __call__(
         self, net: Any, leaves: Sequence[Any], X: Any, y: Any, weights: Any, key: Any
-    ) -> Any:
+    ) -> tuple[Any, dict[str, Any]]:
+        """The mean over the batch, and the new values of what the network keeps."""
         ctx = Context(mode="train", key=key)
         values = self.loss(net(X, ctx=ctx), y)
-        if ctx.updates:
-            raise NotImplementedError(
-                f"fit: {next(iter(ctx.updates))} is handed out with ctx.update, and values that "
-                "are kept but not trained are not supported yet."
-            )
         if self.weighted:
             values = values * weights
         n = values.shape[0]
         total = np.sum(values) / n
         if isinstance(self.penalty, Penalty):
             total = total + self.penalty(leaves, self.n_data, n)
-        return total
+        return total, ctx.updates
 
 
 @dataclass
@@ -104,6 +65,7 @@ class StepPlan:
     plan: Plan
     params: Node
     slots: list[Node]
+    buffers: list[Node]  # one vector, or none
     X: Node
     y: Node
     weights: Node
@@ -127,11 +89,14 @@ def record_step(
     t = level.input(spec_of(1), "t")
     changing = {name: level.input(spec_of(1.0), name) for name in optimizer.changing}
     examples = _Examples(level, layout, X, y, batch)
+    kept = _Kept(level, layout)
     flat = optimizer.flat
 
     def evaluate(params: Any) -> tuple[Any, Any]:
         leaves = layout.views(params) if flat else params
-        value, grads = value_and_grad(lambda w: examples.loss(objective, layout, w))(leaves)
+        loss = lambda w: examples.loss(objective, layout.network(w, kept.arrays), w)
+        (value, updates), grads = value_and_grad(loss, has_aux=True)(leaves)
+        kept.update(updates)
         return value, flat_vector(grads) if flat else grads
 
     hyper = {**optimizer.hyper(1), **changing}
@@ -144,19 +109,21 @@ def record_step(
     elif not flat:
         new = flat_vector(new)
     slots, scalars = state.results(new_state)
-    outputs = [level.node(o) for o in (loss, new, *slots, *scalars)]
-    arrays = [theta, *state.slots, *examples.inputs]
+    in_place = [new, *slots, *kept.new]
+    outputs = [level.node(o) for o in (loss, *in_place, *scalars)]
+    arrays = [theta, *state.slots, *kept.inputs, *examples.inputs]
     numbers = [t, *changing.values(), *state.scalars]
     inputs = [x.extra for x in (*arrays, *numbers)]
     graph = Graph(inputs, outputs, f"{optimizer.name} step")
-    written = 1 + len(slots)  # parameters and slots: the first inputs, the outputs after the loss
+    written = len(in_place)  # over the first inputs; the outputs after the loss
 
     def compiled() -> StepPlan:
         plan = Plan(graph, donate={1 + i: i for i in range(written)}, guard=LOSS)
         return StepPlan(
             plan,
             params=theta.extra,
-            slots=inputs[1:written],
+            slots=[x.extra for x in state.slots],
+            buffers=[x.extra for x in kept.inputs],
             X=examples.X.extra,
             y=examples.y.extra,
             weights=examples.weights.extra,
@@ -177,15 +144,36 @@ class _Examples:
         self.index = level.input(array_spec((batch,), np.int64), "index")
         self.key = level.input(array_spec((4,), np.uint32), "key")
         self.inputs = [self.X, self.y, self.weights, self.index, self.key]
+        self.dtype = layout.dtype
 
-    def loss(self, objective: Objective, layout: FlatLayout, leaves: list[Any]) -> Any:
-        net = layout.network(leaves)
-        x = as_inputs(self._taken(self.X), layout.dtype)
+    def loss(self, objective: Objective, net: Any, leaves: list[Any]) -> tuple[Any, Any]:
+        x = as_inputs(self._taken(self.X), self.dtype)
         weights = self._taken(self.weights) if objective.weighted else None
         return objective(net, leaves, x, self._taken(self.y), weights, self.key)
 
     def _taken(self, data: Any) -> Any:
         return np.take(data, self.index, axis=0)
+
+
+class _Kept:
+    """What the network keeps but does not train: one vector, if there is anything.
+
+    inputs  that vector, or none. new  its new value, or none where no layer hands one out. A step
+    that evaluates more than once keeps what the first time gave, at the parameters themselves.
+    """
+
+    def __init__(self, level: Record, layout: FlatLayout) -> None:
+        self.layout = layout
+        self.inputs = [level.input(layout.buffers_spec, "buffers")] if layout.buffers else []
+        self.arrays = layout.buffer_views(self.inputs[0]) if self.inputs else []
+        self.new: list[Any] = []
+        self._done = False
+
+    def update(self, updates: dict[str, Any]) -> None:
+        """Take the values that layers handed out."""
+        if updates and not self._done:
+            self.new = [self.layout.buffers_after(self.arrays, updates)]
+        self._done = True
 
 
 class _State:

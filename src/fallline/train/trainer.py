@@ -24,7 +24,8 @@ from fallline.train.bound import CALL_SECONDS, BoundStep
 from fallline.train.diagnosis import diagnose
 from fallline.train.errors import DivergedError
 from fallline.train.evaluation import record_evaluation
-from fallline.train.step import FlatLayout, Objective, StepPlan, flat_vector, record_step
+from fallline.train.layout import FlatLayout, flat_vector
+from fallline.train.step import Objective, StepPlan, record_step
 
 EVALUATION_ROWS = 2048  # examples in one evaluation call
 MOST_PLANS = 64  # that are kept for other networks of the same shapes
@@ -40,9 +41,10 @@ _lock = threading.Lock()
 class Trainer:
     """Trains a network in place, a number of steps at a time.
 
-    Parameters and slots are flat vectors; X and y stay in memory and batches are gathered inside
-    the step. `steps(n)` takes the next n steps of the endless sequence of epochs and returns their
-    losses; however they are divided into calls, the bits are the same.
+    Parameters and slots are flat vectors, and so are `buffers`, which the network keeps but does
+    not train, if there are any. X and y stay in memory; batches are gathered inside the step.
+    `steps(n)` takes the next n steps of the endless sequence of epochs and returns their losses;
+    however they are divided into calls, the bits are the same.
 
     t  steps taken. epoch, position  of the next step: the epoch, from 0, and the examples of it
     that were seen. seconds  spent on steps, with others beside it its own share of the threads.
@@ -73,8 +75,8 @@ class Trainer:
         self.optimizer, self.seed = as_optimizer(optimizer), seed
         self.drop_last, self.replacement = drop_last, replacement
         self.params = net.gather()
-        leaves, structure = tree.flatten(net)
-        self.layout = FlatLayout(structure, tuple(x.shape for x in leaves), self.params.dtype)
+        self.layout = FlatLayout.of(net)
+        self.buffers = [net.gather_buffers()] if self.layout.buffers else []
         self.weights: Array | None = None
         if sample_weight is not None:
             self.weights = np.ascontiguousarray(sample_weight, self.params.dtype)
@@ -211,7 +213,9 @@ class Trainer:
         params = self.eval_params()
         total, right = 0.0, 0
         for part in _parts(len(X)):
-            loss, hits = self._evaluation(X[part], y[part], link).run(params, X[part], y[part])
+            loss, hits = self._evaluation(X[part], y[part], link).run(
+                params, *self.buffers, X[part], y[part]
+            )
             total += float(loss)
             right += int(hits)
         return total / len(X), right / len(X)

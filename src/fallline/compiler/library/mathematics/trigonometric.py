@@ -20,8 +20,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.real import FLOAT64, polynomial, power_of_two
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.real import FLOAT64, polynomial, power_of_two
 from fallline.compiler.library.value import Value, absolute, fma, lookup, where
 
 # sin a = a + a z S(z), cos a = 1 - z / 2 + z^2 C(z), z = a^2, |a| <= pi / 4

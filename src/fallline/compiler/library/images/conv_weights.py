@@ -11,7 +11,7 @@ lanes are empty, the channels that are needed are copied first, with zeros.
 
 from numpy import float32
 
-from fallline.compiler.library.conv_tiles import correlate_tile, reduce_tile
+from fallline.compiler.library.images.conv_tiles import correlate_tile, reduce_tile
 
 LANES, ROWS, VECTORS = 16, 4, 6
 SUMS = ROWS * VECTORS * LANES

@@ -20,10 +20,16 @@ import math
 import numpy as np
 from llvmlite import ir
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.exponential import exp_pair
-from fallline.compiler.library.logarithm import split_subnormal
-from fallline.compiler.library.real import Real, polynomial, power_of_two, real, to_float
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.exponential import exp_pair
+from fallline.compiler.library.mathematics.logarithm import split_subnormal
+from fallline.compiler.library.mathematics.real import (
+    Real,
+    polynomial,
+    power_of_two,
+    real,
+    to_float,
+)
 from fallline.compiler.library.value import Value, absolute, copysign, fma, sqrt, where
 
 # log m = 2 s + s z (2/3 + z R(z)),  s = (m - 1) / (m + 1),  z = s^2,  sqrt(1/2) <= m <= sqrt(2)

@@ -20,8 +20,8 @@ import math
 
 import numpy as np
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.real import polynomial
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.real import polynomial
 from fallline.compiler.library.value import Value, absolute, copysign, fma, sqrt, where
 
 _ARCTAN = {

@@ -3,7 +3,7 @@
 # mypy: ignore-errors
 """y = x transposed, in squares of as many rows and columns as a vector has lanes."""
 
-from fallline.compiler.library.conv_tiles import turn_tile
+from fallline.compiler.library.images.conv_tiles import turn_tile
 
 LANES = 16
 

@@ -7,7 +7,7 @@ A plane is a channel of a block of samples. The window of output (p, q) begins a
 (p down - above, q right - left).
 """
 
-from fallline.compiler.library import pool_tiles
+from fallline.compiler.library.images import pool_tiles
 
 LANES = 16
 

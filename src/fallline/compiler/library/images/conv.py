@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fallline.compiler.library import gemm
+from fallline.compiler.library.products import gemm
 
 Tile = tuple[int, int]  # output channels, vectors
 

@@ -15,8 +15,8 @@ for the elementary functions, chapter 6). Errors in ulp, measured over the whole
 
 from __future__ import annotations
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.real import Real, polynomial, power_of_two, real
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.real import Real, polynomial, power_of_two, real
 from fallline.compiler.library.value import Value, absolute, copysign, fma, where
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compiler.library import division, value
+from fallline.compiler.library import value
 from fallline.compiler.library.define import function
+from fallline.compiler.library.mathematics import division
 from fallline.compiler.library.value import Value
 
 __all__ = [

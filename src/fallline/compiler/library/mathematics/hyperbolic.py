@@ -21,10 +21,10 @@ import math
 
 import numpy as np
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.exponential import split_down
-from fallline.compiler.library.logarithm import log1p_pair
-from fallline.compiler.library.real import polynomial, power_of_two, real
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.exponential import split_down
+from fallline.compiler.library.mathematics.logarithm import log1p_pair
+from fallline.compiler.library.mathematics.real import polynomial, power_of_two, real
 from fallline.compiler.library.value import Value, absolute, copysign, fma, sqrt, where
 
 # sinh r = r + r z S(z), cosh r = 1 + z / 2 + z^2 C(z), z = r^2, 0 <= r <= log 2

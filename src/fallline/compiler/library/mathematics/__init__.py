@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from fallline.compiler.library import (
+from fallline.compiler.library.define import function
+from fallline.compiler.library.mathematics import (
     arithmetic,
     counters,
     error_function,
@@ -32,9 +33,8 @@ from fallline.compiler.library import (
     powers,
     trigonometric,
 )
-from fallline.compiler.library.arithmetic import *  # noqa: F403
-from fallline.compiler.library.counters import *  # noqa: F403
-from fallline.compiler.library.define import function
+from fallline.compiler.library.mathematics.arithmetic import *  # noqa: F403
+from fallline.compiler.library.mathematics.counters import *  # noqa: F403
 from fallline.compiler.library.value import Value
 
 __all__ = [

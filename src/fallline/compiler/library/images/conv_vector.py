@@ -8,7 +8,7 @@ kernel that meet the image are known for a row of y; its columns only at the lef
 are not all of them.
 """
 
-from fallline.compiler.library.conv_tiles import convolve_tile
+from fallline.compiler.library.images.conv_tiles import convolve_tile
 
 LANES, ROWS, VECTORS = 16, 8, 3
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fallline.compiler import host
-from fallline.compiler.library import blas
+from fallline.compiler.library.products import blas
 
 VERSION = 1  # of BLOCKINGS, LIMITS and `serves`: another may give other bits
 SERVICES = ("vector", "blas", "loops")

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fallline.compiler.library import gemm, pool_loops
+from fallline.compiler.library.images import pool_loops
+from fallline.compiler.library.products import gemm
 
 # What a kernel does for an output or a pixel, its operands after the first, its further arguments.
 _ACTS = {

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.exponential import exp_pair, expm1_negative
-from fallline.compiler.library.real import horner, polynomial
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.exponential import exp_pair, expm1_negative
+from fallline.compiler.library.mathematics.real import horner, polynomial
 from fallline.compiler.library.value import Value, absolute, copysign, fma, where
 
 # float32: -log(erfc(x)) = x (G0 + x G(x)),  0 <= x <= 3.95

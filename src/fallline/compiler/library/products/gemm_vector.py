@@ -11,7 +11,7 @@ or it is so wide that its rows come to lie in the same few places of a cache.
 
 from numpy import float32
 
-from fallline.compiler.library.gemm_tiles import memory, pack, tile
+from fallline.compiler.library.products.gemm_tiles import memory, pack, tile
 
 LANES, ROWS, VECTORS, DEPTH = 16, 8, 3, 256
 TRANS_A, TRANS_B = 0, 0

@@ -23,9 +23,16 @@ import math
 
 import numpy as np
 
-from fallline.compiler.library import pairs
-from fallline.compiler.library.exponential import exp, exp2
-from fallline.compiler.library.real import Real, nan, polynomial, power_of_two, real, to_float
+from fallline.compiler.library.mathematics import pairs
+from fallline.compiler.library.mathematics.exponential import exp, exp2
+from fallline.compiler.library.mathematics.real import (
+    Real,
+    nan,
+    polynomial,
+    power_of_two,
+    real,
+    to_float,
+)
 from fallline.compiler.library.value import Value, absolute, copysign, fma, where
 
 

@@ -1,0 +1,121 @@
+"""A network as two flat vectors, of what it trains and of what it keeps, while it is traced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from fallline.core import tree
+from fallline.core.errors import nearest
+from fallline.core.spec import NUMBERS, Spec, shape_of, spec_of
+from fallline.nn.module import Module
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Where each array of a network lies.
+
+    structure  of the whole tree; is_buffer  which of its leaves are kept, but not trained
+    shapes     of the parameters, in the order of their vector
+    buffers    name and shape of what is kept, in the order of theirs
+    """
+
+    structure: Any
+    is_buffer: tuple[bool, ...]
+    shapes: tuple[Shape, ...]
+    buffers: tuple[tuple[str, Shape], ...]
+    dtype: np.dtype[Any]
+    buffers_dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, net: Module) -> Self:
+        """The layout of a network whose arrays are gathered."""
+        kept = net.named_buffers()
+        names = {name for name, _ in kept}
+        paths = [name for name, _ in tree.named_leaves(net, whole=True)]
+        return cls(
+            tree.structure(net, whole=True),
+            tuple(path in names for path in paths),
+            tuple(leaf.shape for leaf in tree.leaves(net)),
+            tuple((name, array.shape) for name, array in kept),
+            net.gather().dtype,
+            net.gather_buffers().dtype,
+        )
+
+    @property
+    def size(self) -> int:
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def spec(self) -> Spec:
+        """Of the vector of parameters."""
+        return Spec((self.size,), self.dtype)
+
+    @property
+    def buffers_spec(self) -> Spec:
+        """Of the vector of what is kept."""
+        return Spec((sum(math.prod(shape) for _, shape in self.buffers),), self.buffers_dtype)
+
+    def views(self, flat: Any) -> list[Any]:
+        """The parameters, as views of their vector."""
+        return _views(flat, self.shapes)
+
+    def buffer_views(self, flat: Any) -> list[Any]:
+        """What is kept, as views of its vector."""
+        return _views(flat, [shape for _, shape in self.buffers])
+
+    def network(self, arrays: Sequence[Any], buffers: Sequence[Any] = ()) -> Any:
+        """The network with these arrays."""
+        trained, kept = iter(arrays), iter(buffers)
+        leaves = [next(kept if is_buffer else trained) for is_buffer in self.is_buffer]
+        return tree.unflatten(self.structure, leaves)
+
+    def buffers_after(self, old: Sequence[Any], updates: Mapping[str, Any]) -> Any:
+        """The vector of what is kept, with the values that layers handed out."""
+        for name in updates:
+            if name not in dict(self.buffers):
+                raise ValueError(_unknown(name, [known for known, _ in self.buffers]))
+        new = []
+        for (name, shape), value in zip(self.buffers, old, strict=True):
+            given = updates.get(name, value)
+            if shape_of(given) != shape:
+                raise ValueError(
+                    f"fit: {name} has shape {shape}; ctx.update hands out {shape_of(given)}."
+                )
+            new.append(_typed(given, self.buffers_dtype))
+        return flat_vector(new)
+
+
+def flat_vector(arrays: Sequence[Any]) -> Any:
+    """The arrays one after the other."""
+    return np.concatenate([np.reshape(a, (-1,)) for a in arrays])
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = nearest(name, known)
+    field = name.rpartition(".")[2]
+    hint = f"Did you mean {near}?" if near else f"Name it in its class: buffers = ({field!r},)."
+    return (
+        f"fit: {name} is handed out with ctx.update, but the network has no buffer of this name. "
+        f"{hint}"
+    )
+
+
+def _typed(value: Any, dtype: np.dtype[Any]) -> Any:
+    given = np.asarray(value) if value.__class__ in NUMBERS else value
+    return given if spec_of(given).dtype == dtype else given.astype(dtype)
+
+
+def _views(flat: Any, shapes: Sequence[Shape]) -> list[Any]:
+    found, start = [], 0
+    for shape in shapes:
+        n = math.prod(shape)
+        found.append(np.reshape(flat[start : start + n], shape))
+        start += n
+    return found
