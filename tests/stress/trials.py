@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from tests.stress import disturbances, layers, processes, products, programs, training
+from tests.stress import disturbances, images, layers, processes, products, programs, training
 from tests.stress.surroundings import Surroundings
 
 import fallline as fl
@@ -22,6 +22,7 @@ WEIGHTS: dict[Trial, int] = {
     products.a_product: 4,
     products.a_stack: 1,
     layers.dense_layers: 10,
+    images.convolutional_layers: 8,
     training.a_training: 6,
     training.several_trainings: 2,
     processes.spawned: 1,

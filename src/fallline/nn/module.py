@@ -350,7 +350,8 @@ class Form:
 
     def __init__(self, module: Module, order: tuple[str, ...], names: tuple[str, ...]) -> None:
         self.order, self.names = order, names
-        self.kept = {n: module.__dict__[n] for n in order if n not in names}
+        kept = module.buffers if len(names) < len(order) else ()
+        self.kept = {n: module.__dict__[n] for n in order if n in kept}
         self.static = {n: v for n, v in module.__dict__.items() if n not in order}
         self.link, self.classes = module._link, module._classes
         self.key = order, tuple((n, _frozen(module, n, v)) for n, v in self.static.items())

@@ -35,17 +35,17 @@ class FlatLayout:
 
     @classmethod
     def of(cls, net: Module) -> Self:
-        """The layout of a network whose arrays are gathered."""
-        kept = net.named_buffers()
-        names = {name for name, _ in kept}
-        paths = [name for name, _ in tree.named_leaves(net, whole=True)]
+        """The layout of a network."""
+        trained, (every, structure) = tree.leaves(net), tree.flatten(net, whole=True)
+        kept = net.named_buffers() if len(trained) < len(every) else []
+        buffers = {id(array) for _, array in kept}
         return cls(
-            tree.structure(net, whole=True),
-            tuple(path in names for path in paths),
-            tuple(leaf.shape for leaf in tree.leaves(net)),
+            structure,
+            tuple(id(leaf) in buffers for leaf in every),
+            tuple(leaf.shape for leaf in trained),
             tuple((name, array.shape) for name, array in kept),
-            net.gather().dtype,
-            net.gather_buffers().dtype,
+            net.dtype,
+            kept[0][1].dtype if kept else net.dtype,
         )
 
     @property
