@@ -7,8 +7,8 @@ forms:
     rows     the trailing axes are reduced; what a row was reduced to may be used again in that row
              (softmax, layer norm, ...)
     columns  leading or middle axes are reduced, into an accumulator that lies in memory; nothing in
-             the region uses it
-    total    all axes are reduced, in pieces of fixed size; nothing in the region uses the result
+             the region uses it, but other operations may share the loop
+    total    all axes are reduced, in pieces of fixed size; the same holds
 
 Two rules keep it right: no value leaves a region and comes back, and a region has one form and one
 space. Regions grow along the order of computation; then maps over one space that read the same
@@ -239,7 +239,7 @@ def _joined(a: Region, b: Region) -> Region | None:
         same = (a.form, a.first, a.last) == (b.form, b.first, b.last)
         if same or a.form == "map":
             return Region(b.space, b.form, b.first, b.last, nodes)
-        if b.form == "map" and a.form == "rows":
+        if b.form == "map":  # what uses a reduction's result is refused later, but for rows
             return Region(a.space, a.form, a.first, a.last, nodes)
         return None
     for rows, other in ((a, b), (b, a)):

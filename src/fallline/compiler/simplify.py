@@ -20,7 +20,7 @@ from fallline.ops.elementwise import add, reciprocal, sqrt, square, to_float, to
 from fallline.ops.shape import broadcast_to, reshape, transpose
 
 FOLD_LIMIT = 1 << 16  # elements of a constant that is computed beforehand
-LOOK_LIMIT = 1 << 20  # elements of a constant that is looked through for a single number
+LOOK_FIRST = 8  # indices along each axis of a constant that are compared before all others are
 KEY_LIMIT = 1 << 16  # bytes of a constant that is compared with others
 
 
@@ -122,7 +122,9 @@ def _repeats(value: np.ndarray[Any, Any]) -> bool:
     if all(s == 0 or n == 1 for s, n in zip(value.strides, value.shape, strict=True)):
         return True
     first = value.flat[0]  # not 0, which may have two signs; nan equals nothing
-    return value.size <= LOOK_LIMIT and first != 0 and bool((value == first).all())
+    if first == 0 or not (value[(slice(LOOK_FIRST),) * value.ndim] == first).all():
+        return False
+    return bool((value == first).all())
 
 
 def _number(node: Node) -> Any:

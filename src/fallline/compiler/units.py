@@ -243,8 +243,8 @@ class Units:
     def _is_elementwise(self, unit: Unit, node: Node, donor: Node) -> bool:
         """Whether each element of the result needs no element of the donor but the same one."""
         region = unit.region
-        if region is None or region.form != "map" or node.spec != donor.spec:
-            return False
+        if region is None or region.form == "rows" or node.spec != donor.spec:
+            return False  # the stages of a row read its elements more than once
         if node.spec.shape != region.space:
             return False
         for member in unit.nodes:
