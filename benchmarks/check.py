@@ -1,8 +1,11 @@
-"""Do all libraries compute the same? Figures of every peer beside an oracle's, in float64."""
+"""Do all libraries compute the same? Figures of every peer beside an oracle's, in float64.
+
+Rows of ours agree to the bit, however many threads they use and steps they make in a call.
+"""
 
 from __future__ import annotations
 
-from .harness import Absent, Peer, Worker, Workload
+from .harness import OURS, Absent, Peer, Worker, Workload
 from .oracles import expected
 
 NEAR_ZERO = 0.01  # figures are of the order of 1: much smaller ones need not be exact to the digit
@@ -14,22 +17,32 @@ def check(workload: Workload) -> bool:
     if found is None:
         return True
     print(f"{workload.name}\n  {'oracle, float64':40s} {_text(found[0])}")
-    peers = [peer for peer in workload.peers if peer.checked]
-    verdicts = [_agrees(peer, workload.threads, *found) for peer in peers]
+    verdicts = []
+    first: list[float] | None = None
+    for peer in (p for p in workload.peers if p.checked):
+        try:
+            figures = _figures(peer, workload.threads)
+        except Absent as reason:
+            print(f"  {peer.name:40s} {reason}")
+            continue
+        is_ours = peer.name.startswith(OURS)
+        verdicts.append(_agrees(peer, figures, *found, first if is_ours else None))
+        first = first or (figures if is_ours else None)
     return all(verdicts)
 
 
-def _agrees(peer: Peer, threads: int, right: list[float], tolerance: float) -> bool:
-    try:
-        figures = _figures(peer, threads)
-    except Absent as reason:
-        print(f"  {peer.name:40s} {reason}")
-        return True
+def _agrees(
+    peer: Peer, figures: list[float], right: list[float], tolerance: float, bits: list[float] | None
+) -> bool:
+    """Whether the figures are right, and, where `bits` are given, the same to the bit."""
     pairs = zip(figures, right, strict=True)
     worst = max(abs(a - b) / (abs(b) + NEAR_ZERO) for a, b in pairs)
-    note = "" if worst < tolerance else "  DIFFERS"
-    print(f"  {peer.name:40s} {_text(figures)}  worst {worst:.1e}{note}", flush=True)
-    return worst < tolerance
+    notes = ["DIFFERS"] * (not worst < tolerance)
+    if bits is not None:
+        notes.append("equal bits" if figures == bits else "OTHER BITS")
+    text = "  ".join([_text(figures), f"worst {worst:.1e}", *notes])
+    print(f"  {peer.name:40s} {text}", flush=True)
+    return worst < tolerance and (bits is None or figures == bits)
 
 
 def _figures(peer: Peer, threads: int) -> list[float]:

@@ -20,7 +20,8 @@ from time import monotonic
 from .quiet import wait_quiet
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS, BEST = "fallline", "the best peer"
+OURS, BEST, BEST_TORCH = "fallline", "the best peer", "torch in its best layout"
+AMONG = {BEST: "", BEST_TORCH: "torch,"}  # what the names of those begin with
 STATISTICS = ("min", "q1", "median")
 
 
@@ -45,7 +46,7 @@ class Peer:
 class Bound:
     """At most `at_most` times `peer`'s time is promised, or so many seconds if there is no peer.
 
-    `peer` may be BEST: whichever is fastest in a repeat, rows of ours aside.
+    `peer` may be BEST or BEST_TORCH: whichever is fastest in a repeat, rows of ours aside.
     """
 
     at_most: float
@@ -99,11 +100,18 @@ class Outcome:
         return [summarize(a)[which] / summarize(b)[which] for a, b in pairs]
 
     def promised(self, peer: str, which: str) -> list[float]:
-        """One ratio per repeat, to a peer or to the best: what a bound is about."""
-        if peer != BEST:
-            ours = next(p.against for p in self.workload.peers if p.name == peer)
-            return self.ratios(ours, peer, which)
-        others = [p for p in self.workload.peers if not p.name.startswith(OURS)]
+        """One ratio per repeat, to a peer or to the best: what a bound is about.
+
+        None where one of the two was not measured.
+        """
+        if peer not in AMONG:
+            ours = [p.against for p in self.workload.peers if p.name == peer]
+            return self.ratios(ours[0], peer, which) if ours else []
+        others = [
+            p
+            for p in self.workload.peers
+            if p.name.startswith(AMONG[peer]) and not p.name.startswith(OURS)
+        ]
         found = [self.ratios(p.against, p.name, which) for p in others if p.name in self.seconds]
         return [max(repeat) for repeat in zip(*found, strict=False)]
 

@@ -37,6 +37,12 @@ def describe() -> dict[str, object]:
     }
 
 
+def same(one: dict, other: dict) -> bool:
+    """Whether figures of both may stand side by side."""
+    keys = ("cpu", "family", "cores", "python", "versions")
+    return all(one.get(key) == other.get(key) for key in keys)
+
+
 def multiply_adds() -> list[list[float]]:
     """[[GF/s of one thread in registers, of two]], by a process of its own; [] where it fails."""
     command = [sys.executable, "-m", "benchmarks.kernels.multiply_adds"]

@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
+from . import image_oracles
+from .convolution import CONVOLUTIONS, PADDING, figures
 from .expression import N_CHECKED, POINT, ROUNDS, numbers
+from .images import IMAGES
 from .problem import B1, B2, EPS, PROBLEMS, REPLICAS, Problem
 
 Params = list[np.ndarray]
@@ -14,7 +17,13 @@ Params = list[np.ndarray]
 
 def expected(workload: str) -> tuple[list[float], float] | None:
     """The figures that a workload's peers print in check mode, and the relative tolerance."""
-    kind = workload.partition("-")[0]
+    kind, _, which = workload.partition("-")
+    if kind in IMAGES:
+        return image_oracles.losses(IMAGES[kind]), 1e-3
+    if kind == "conv3x3":
+        x, w, dy = (a.astype(np.float64) for a in CONVOLUTIONS[which].arrays())
+        # float32 sums of 130,000 terms, some of which all but cancel
+        return figures(*image_oracles.convolution(x, w, dy, PADDING)), 1e-3
     if kind in PROBLEMS:
         problem = PROBLEMS[kind]
         # float32 sums of 784 terms, then Adam divides small numbers by small ones; means of losses
@@ -23,6 +32,8 @@ def expected(workload: str) -> tuple[list[float], float] | None:
     if kind == "replicas":
         problem = PROBLEMS["mlp_small"]
         return losses(problem) + losses(problem, replica=REPLICAS - 1), 1e-3
+    if kind == "predict" and which.startswith("lenet"):
+        return image_oracles.probabilities(IMAGES["lenet"]), 1e-4
     if kind == "predict":
         return probabilities(workload), 1e-4  # float32 sums of 1000 terms, then exp
     if kind == "expression10m":

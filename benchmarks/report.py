@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from .harness import OURS, STATISTICS, Bound, Outcome
 from .kernels.table import Table
+from .machine import same
 
 HERE = Path(__file__).resolve().parent
 RESULTS, WORKLOADS = HERE / "RESULTS.md", HERE / "results" / "results.json"
@@ -25,7 +27,7 @@ range. Kernel by kernel, and beside what the machine can do: at the end.
 """
 KERNEL_HEAD = """## Kernels beside the roof
 
-Made by `python -m benchmarks.kernels`: least times, all measured in one run.
+Made by `python -m benchmarks.kernels`: least times, and shares of a roof measured in the same run.
 """
 
 
@@ -126,10 +128,9 @@ def verdict(bound: dict) -> str:
 
 def conditions(workload: dict) -> str:
     text = f"{workload['turns']} turns"
-    noisy = workload["noisy_turns"]
-    return (
-        f"{text}, {noisy} of them while the machine was busy with something else" if noisy else text
-    )
+    if noisy := workload["noisy_turns"]:
+        text += f", {noisy} of them while the machine was busy with something else"
+    return f"a quick look, not a measurement: {text}" if workload.get("quick") else text
 
 
 def plain(workload: dict, peaks: list[list[float]]) -> str:
@@ -181,7 +182,7 @@ def _stored(path: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def markdown(results: dict | None, kernels: list[dict] | None) -> str:
+def markdown(results: dict | None, kernels: dict | None) -> str:
     """The whole of RESULTS.md."""
     parts = [HEAD]
     if results:
@@ -189,7 +190,11 @@ def markdown(results: dict | None, kernels: list[dict] | None) -> str:
         parts.append(machine(results["machine"]))
         parts += [section(workload, peaks) for workload in results["workloads"]]
     if kernels:
-        parts += [KERNEL_HEAD, *(Table(**table).markdown() for table in kernels)]
+        parts.append(KERNEL_HEAD)
+        if not (results and same(results["machine"], kernels["machine"])):
+            parts.append(machine(kernels["machine"]))
+        tables = [table for section in kernels["sections"].values() for table in section]
+        parts += [Table(**table).markdown() for table in tables]
     return "\n".join(parts)
 
 
@@ -197,15 +202,23 @@ def machine(found: dict) -> str:
     """What it was measured on."""
     versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items() if v)
     missing = ", ".join(k for k, v in found["versions"].items() if not v) or "none"
-    ratios = " and ".join(f"{two / one:.2f}" for one, two in found["multiply_adds"]) or "?"
     return f"""\
 - Processor: {found["cpu"]} ({found["family"]}), {found["cores"]} cores, L2 {found["cache"]}
 - Instructions: {" ".join(found["flags"])}; memory: {found["memory_gib"]} GiB
-- Two threads do {ratios} times the multiply-adds of one (before and after the run): 2 where each
-  has a core of its own, 1 where they are two hyperthreads of one
+{_two_threads(found.get("multiply_adds"))}\
 - System: {found["system"]}, Python {found["python"]}
 - Versions: {versions}
 - Not installed: {missing}
+"""
+
+
+def _two_threads(peaks: list[list[float]] | None) -> str:
+    if not peaks:
+        return ""
+    ratios = " and ".join(f"{two / one:.2f}" for one, two in peaks)
+    return f"""\
+- Two threads do {ratios} times the multiply-adds of one (before and after the run): 2 where each
+  has a core of its own, 1 where they are two hyperthreads of one
 """
 
 
@@ -226,5 +239,18 @@ def section(workload: dict, peaks: list[list[float]]) -> str:
     return "\n".join(lines)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description="Write RESULTS.md from stored results."
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE", help="what to write")
+    parser.add_argument("--json", type=Path, default=WORKLOADS, metavar="FILE", help="workloads")
+    parser.add_argument("--kernels", type=Path, default=KERNELS, metavar="FILE", help="kernels")
+    options = parser.parse_args()
+    if not (options.json.exists() or options.kernels.exists()):
+        parser.error(f"nothing is stored in {options.json} or {options.kernels}.")
+    write(options.out, options.json, options.kernels)
+
+
 if __name__ == "__main__":
-    write(RESULTS)
+    main()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .convolution import CONVOLUTIONS
 from .expression import N as NUMBERS
-from .harness import BEST, OURS, Bound, Peer, Workload
+from .harness import BEST, BEST_TORCH, OURS, Bound, Peer, Workload
+from .images import IMAGES
 from .peers.rules import SLOTS, traffic
 from .problem import PROBLEMS, REPLICAS
 
@@ -123,6 +125,105 @@ TRAINING = (
 )
 
 
+# Networks of images -------------------------------------------------------------------------------
+
+TORCH, TORCH_LAST = "torch, NCHW", "torch, channels_last"
+
+
+def _image(name: str, title: str, *bounds: Bound, samples: int, note: str = "") -> Workload:
+    return Workload(
+        name=name,
+        title=f"step of {title}, batch 128, float32, 2 threads",
+        peers=(
+            _peer("image_fallline", OURS, name),
+            _peer("image_torch", TORCH, name, "nchw"),
+            _peer("image_torch", TORCH_LAST, name, "channels_last"),
+            _peer("image_torch", "torch.compile, channels_last", name, "compile"),
+            _peer("image_jax", "jax.jit", name),
+        ),
+        bounds=bounds,
+        threads=2,
+        samples=samples,
+        flops=IMAGES[name].flops,
+        limit="the convolutions (table of the step's phases below).",
+        note=note,
+        group="images",
+    )
+
+
+def _threads(name: str, title: str, samples: int) -> Workload:
+    """The same step on one thread and on two."""
+    rows = ((OURS, "image_fallline", ()), (TORCH_LAST, "image_torch", ("channels_last",)))
+    return Workload(
+        name=f"{name}-threads",
+        title=f"step of {title}, batch 128, float32, on 1 thread and on 2",
+        peers=tuple(
+            Peer(
+                f"{row}, 1 thread" if n == 1 else row, f"benchmarks.peers.{module}",
+                (name, *args), against=f"{OURS}, 1 thread" if n == 1 else OURS, threads=n,
+            )
+            for row, module, args in rows
+            for n in (2, 1)
+        ),
+        threads=2,
+        samples=samples,
+        ours=(OURS, f"{OURS}, 1 thread"),
+        flops=IMAGES[name].flops,
+        note="Rows without a number of threads use 2; see above how many times the multiply-adds "
+        "of one thread two threads do on this machine. `--check` compares the bits of both.",
+        group="images",
+    )  # fmt: skip
+
+
+def _convolution(channels: str, at_most: float) -> Workload:
+    chosen = CONVOLUTIONS[channels]
+    return Workload(
+        name=f"conv3x3-{channels}",
+        title=f"3 x 3 convolution, {channels} channels, {chosen.size} x {chosen.size} pixels, "
+        "forward and both gradients, batch 128, float32, 2 threads",
+        peers=(
+            _peer("conv_fallline", OURS, channels, "layers"),
+            _peer("conv_fallline", OURS_CALL, channels, "call"),
+            _peer("conv_torch", TORCH, channels, "nchw"),
+            _peer("conv_torch", TORCH_LAST, channels, "channels_last"),
+            _peer("conv_jax", "jax.jit", channels),
+        ),
+        bounds=(Bound(at_most, BEST_TORCH),),
+        threads=2,
+        samples=20,
+        ours=(OURS, OURS_CALL),
+        rate=(chosen.flops / 1e9, "GF/s"),
+        flops=chosen.flops,
+        limit="multiply-adds: a direct convolution makes all of them but those with zeros around "
+        "the image.",
+        note="All rows but NumPy's arrays hold images in the layout that they have between the "
+        "layers of a network; GF/s count products with the zeros around the image.",
+        group="conv3x3",
+    )
+
+
+OURS_CALL = "fallline, NumPy's arrays"
+WITH_WINOGRAD = (
+    "0.75 is for direct convolutions, which ours are; 0.35 is aimed for with Winograd's, which "
+    "the peers may use."
+)
+
+ON_IMAGES = (
+    _image("lenet", "LeNet-5, Adam", Bound(0.30, BEST_TORCH), samples=60,
+           note="0.22 is aimed for."),
+    _image("adam_cnn", "the Adam paper's CIFAR net, c64-c64-c128-1000, Adam",
+           Bound(0.75, TORCH_LAST), samples=4, note=WITH_WINOGRAD),
+    _image("2c2d", "DeepOBS 2c2d, Adam", Bound(0.40, BEST_TORCH), samples=8),
+    _image("resnet20", "ResNet-20 with batch normalisation, momentum", Bound(0.60, TORCH_LAST),
+           samples=4),
+    _threads("lenet", "LeNet-5, Adam", samples=40),
+    _threads("resnet20", "ResNet-20 with batch normalisation, momentum", samples=4),
+    _convolution("16", 0.70),
+    _convolution("32", 0.45),
+    _convolution("64", 0.45),
+)  # fmt: skip
+
+
 # Updates and expressions --------------------------------------------------------------------------
 
 FUSED = ("sgd", "momentum", "nesterov", "adagrad", "adam", "amsgrad", "adamw")  # in PyTorch
@@ -220,6 +321,12 @@ TOGETHER = Workload(
 )  # fmt: skip
 
 
+PREDICT_NOTE = (
+    "`predict_proba` of a NumPy array, probabilities as a NumPy array; jax and torch: network and "
+    "softmax."
+)
+
+
 def _predict(name: str, title: str, problem: str, rows: int, **turns: int) -> Workload:
     n = str(rows)
     return Workload(
@@ -233,14 +340,39 @@ def _predict(name: str, title: str, problem: str, rows: int, **turns: int) -> Wo
             _peer("predict_sklearn", "scikit-learn", problem, n),
         ),
         rate=(rows, "rows/s"),
-        note="`predict_proba` of a NumPy array, probabilities as a NumPy array; jax and torch: "
-        "network and softmax.",
+        note=PREDICT_NOTE,
         group="predict",
         **turns,
     )
 
 
+def _predict_images(rows: int, at_most: float, samples: int) -> Workload:
+    n = str(rows)
+    return Workload(
+        name="predict-lenet" if rows == 1 else f"predict-lenet_{n}",
+        title=f"probabilities of {rows:,} image{'s' * (rows > 1)}, LeNet-5, 2 threads",
+        peers=(
+            _peer("predict_fallline", OURS, "lenet", n),
+            _peer("predict_jax", "jax.jit", "lenet", n),
+            _peer("predict_torch", "torch, no_grad", "lenet", n, "no_grad"),
+            _peer("predict_torch", "torch, no_grad, channels_last", "lenet", n, "no_grad",
+                  "channels_last"),
+            _peer("predict_torch", "torch, inference_mode", "lenet", n, "inference_mode"),
+        ),
+        bounds=(Bound(at_most, "torch, no_grad"),),
+        threads=2,
+        samples=samples,
+        rate=(rows, "images/s"),
+        limit="one image: the way to the kernels and back, and kernels that have a single sample "
+        "to fill their lanes with." if rows == 1 else "the convolutions.",
+        note=PREDICT_NOTE,
+        group="predict",
+    )  # fmt: skip
+
+
 PREDICTIONS = (
+    _predict_images(1, 0.30, samples=200),
+    _predict_images(1000, 0.40, samples=20),
     _predict("one", "probabilities of 1 row, MLP 784-1000-1000-10, 2 threads", "mlp_large", 1,
              threads=2, samples=100),
     _predict("one_small", "probabilities of 1 row, MLP 64-100-10, 1 thread", "mlp_small", 1,
@@ -304,6 +436,7 @@ COMPARE = Workload(
 
 WORKLOADS = (
     *TRAINING,
+    *ON_IMAGES,
     TOGETHER,
     *(_update(rule, threads=2) for rule in SLOTS),
     *(_update(rule, threads=1) for rule in STATED),

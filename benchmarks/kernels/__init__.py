@@ -1,7 +1,7 @@
 """How near the kernels come to what the machine can do, measured in the same run.
 
 roof       what it can do: multiply-adds in registers, bytes a second of each cache and of memory
-products   matrix products in all forms, beside OpenBLAS
+products   matrix products in all forms, beside BLAS
 loops      the fused loops of a training step, and reductions
 functions  exp, log, tanh, ...: nanoseconds an element, beside NumPy and SciPy
 randoms    random numbers: nanoseconds each, beside NumPy

@@ -1,4 +1,4 @@
-"""Matrix products of our vector kernels, beside OpenBLAS.
+"""Matrix products of our vector kernels, beside the BLAS that NumPy or SciPy brings.
 
 Caches are warm; products are split into jobs as in compiled functions.
 """
@@ -38,7 +38,7 @@ def _table(dtype: np.dtype, roof: Roof, rounds: int) -> Table:
     table = Table(
         f"Matrix products, {dtype}",
         "GF/s. N: as it lies, T: transposed, first A, then B. The roof is that of the multiply-"
-        "adds on as many threads. BLAS is SciPy's, on one thread.",
+        f"adds on as many threads. BLAS, on one thread: {blas.build() or 'none, plain loops'}.",
         ["form, m n k", "1 thread", "of roof", "2 threads", "of roof", "BLAS", "ours / BLAS"],
     )
     one_roof, two_roof = (roof.multiply_adds[dtype.name, n] for n in (1, 2))
@@ -57,7 +57,8 @@ def rates(form: str, m: int, n: int, k: int, dtype: np.dtype, rounds: int) -> li
     c, d = np.empty((m, n), dtype), np.empty((m, n), dtype)
     trans = form[0] == "T", form[1] == "T"
     ours = product(gemm.gemm_text(dtype, *trans), (), a, b, c)
-    theirs = product(blas.gemm_text(dtype), (blas.gemm_function(dtype), *trans), a, b, d)
+    other = gemm.call_of("blas" if blas.gemm_function(dtype) else "loops", dtype, form)
+    theirs = product(other.text, other.first, a, b, d)
     seconds = best([walking(ours), walking(ours, 2), walking(theirs)], rounds)
     assert np.allclose(c, d, rtol=0, atol=1e-3 * k**0.5)
     return [2 * m * n * k / s / 1e9 for s in seconds]

@@ -10,19 +10,24 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.images import IMAGES, ImageProblem
+from benchmarks.peers import image_jax
 from benchmarks.problem import PROBLEMS, Problem
 from benchmarks.worker import Measure, one_by_one, serve, serve_check
 
 ROWS = 4096
 
 
-def build(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
+def build(problem: Problem | ImageProblem) -> Callable[[np.ndarray], np.ndarray]:
     """A function from rows to probabilities."""
     import jax
     import jax.numpy as jnp
 
     @jax.jit
     def proba(params, x):
+        if isinstance(problem, ImageProblem):  # which has no running statistics here
+            x = x.transpose(0, 2, 3, 1)
+            return jax.nn.softmax(image_jax.network(problem.layers, params, {}, x)[0])
         for W, b in params[:-1]:
             x = jax.nn.relu(x @ W + b)
         W, b = params[-1]
@@ -39,19 +44,19 @@ def build(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def prepare(problem: Problem, rows: int) -> Measure:
+def prepare(problem: Problem | ImageProblem, rows: int) -> Measure:
     predict, X = build(problem), problem.rows(rows)
     for part in {min(ROWS, rows), rows % ROWS or 1}:
         predict(X[:part])
     return one_by_one(lambda: predict(X), warm_up=20 if rows == 1 else 0)
 
 
-def check(problem: Problem) -> list[float]:
+def check(problem: Problem | ImageProblem) -> list[float]:
     return build(problem)(problem.rows(1))[0].tolist()
 
 
 if __name__ == "__main__":
-    chosen = PROBLEMS[sys.argv[1]]
+    chosen = (PROBLEMS | IMAGES)[sys.argv[1]]
     if "check" in sys.argv:
         serve_check(lambda: check(chosen))
     else:

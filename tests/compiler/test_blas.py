@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fallline.compiler import store
-from fallline.compiler.library.products import blas
+from fallline.compiler.library.products import blas, gemm
 from fallline.compiler.walker import Program, Walk
 
 SOURCES = {
@@ -43,10 +43,11 @@ def multiply(
     trans_a, trans_b = (x.strides[1] > x.strides[0] for x in (a, b))
     rows = (a.T if trans_a else a, b.T if trans_b else b, c)
     lda, ldb, ldc = lds or [x.strides[0] // x.itemsize for x in rows]
-    function = blas.gemm_function(a.dtype)
-    arguments = [function, trans_a, trans_b, m, n, k, 1, 0, lda, 2, 0, ldb, 3, 0, ldc, accumulate]
+    form = "NT"[trans_a] + "NT"[trans_b]
+    call = gemm.call_of("blas" if blas.gemm_function(a.dtype) else "loops", a.dtype, form)
+    arguments = [*call.first, m, n, k, 1, 0, lda, 2, 0, ldb, 3, 0, ldc, accumulate]
     program = Program()
-    program.phase(1).call(store.load(blas.gemm_text(a.dtype)), arguments)
+    program.phase(1).call(store.load(call.text), arguments)
     walk = Walk(program.array(), n_bases=4, calls_blas=True)
     walk.bases[1:] = [x.ctypes.data for x in (a, b, c)]
     assert walk.run(1, n_threads) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import tracemalloc
 
@@ -371,7 +373,7 @@ def test_concurrent_calls_have_separate_workspaces():
 
 
 def test_explain_names_kernels_buffers_and_sources():
-    text = fl.compile(lambda x, w: softmax(x @ w)).explain(A, B)
+    text = fl.compile(lambda x, w: softmax(x @ w)).explain(A, B, sources=True)
     for part in (
         "matmul(x, w)",
         "launches",
@@ -433,3 +435,28 @@ def test_calls_with_plain_arrays_find_their_plan_directly():
 def test_masked_arrays_are_refused():
     with pytest.raises(TypeError, match=r"must be plain arrays; got MaskedArray"):
         fl.compile(np.exp)(np.ma.array([1.0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_does_not_wait_for_a_thread_that_it_has_not():
+    """Forked while another thread traces."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(x):
+        entered.set()
+        go_on.wait(30)
+        return x + 1
+
+    f = fl.compile(slow)
+    thread = threading.Thread(target=lambda: f(np.zeros(4)))
+    thread.start()
+    entered.wait(30)
+    child = os.fork()
+    if child == 0:
+        go_on.set()
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(f(np.zeros(5)), np.ones(5)) else 1)
+    _, status = os.waitpid(child, 0)
+    go_on.set()
+    thread.join()
+    assert status == 0

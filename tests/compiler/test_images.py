@@ -326,3 +326,31 @@ def test_other_processors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_operations_know_their_shapes() -> None:
     for op in (conv.convolve, pool.pool_pick):
         assert lanes.IN_LANES[op].name == f"{op.name}_lanes"
+
+
+def test_a_part_of_the_samples() -> None:
+    def f(x: Any) -> Any:
+        return fl.grad(lambda x: np.sum(ops.conv2d(x[:6], W1) ** 2))(x)
+
+    compared(f, normal(19, 2, 6, 8))
+    compared(
+        lambda x: fl.grad(lambda x: np.sum(ops.conv2d(x, W1)[3:5] ** 2))(x), normal(19, 2, 6, 8)
+    )
+
+
+def test_images_that_were_cast() -> None:
+    def f(x: Any, w: Any) -> Any:
+        def total(w: Any) -> Any:
+            single = ops.conv2d(x.astype("f4"), w.astype("f4"), padding=1)
+            return np.sum(single * np.tanh(ops.conv2d(x, w, padding=1).astype("f4")))
+
+        return fl.grad(total)(w)
+
+    compared(f, normal(19, 2, 6, 8), W1, tolerance=1e-4)
+
+
+def test_no_samples() -> None:
+    def f(x: Any, w: Any) -> Any:
+        return fl.grad(lambda w: np.sum(ops.conv2d(x, w, padding=1)))(w)
+
+    compared(f, np.zeros((0, 2, 6, 8)), W1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import fallline as fl
+from fallline.compiler.launch import Place
+from fallline.compiler.library import template
 from fallline.compiler.plan import Plan
 from fallline.compiler.texts import NOT_FINITE
 from fallline.core.graph import trace
@@ -156,17 +160,70 @@ def test_explain_says_what_runs_and_where_it_lies():
     plan = plan_of(f, x, w, 0.1, donate={1: 1}, guard=0)
     text = plan.explain()
     launches = plan.lowered.launches
+    assert "def " not in text
     assert text.startswith("f(x: f64[20,30], w: f64[30,30], lr: float)")
     assert f"{len(launches)} launches, " in text and "guard" in text
     for i, launch in enumerate(launches):
         assert f"  {i:3d}  {launch.title}" in text
-    for root, (first, last) in plan.lifetimes.items():
-        assert f"{root.spec!r}" in text and f"from launch {first} to {last}" in text
-    assert "def prologue(lr_0):" in text and "1 scalars" in text
-    assert text.count("def kernel(") == len({launch.text for launch in launches})
+    assert all(f"{root.spec!r}" in text for root in plan.lifetimes)
+    assert "1 scalar" in text and "1 scalars" not in text
+    text = plan.explain(sources=True)
+    assert "def prologue(lr_0):" in text
+    for i, launch in enumerate(launches):
+        assert f"\n# kernel of launch {i}" in text
+        file = template.file_of(launch.text)
+        assert (launch.text.rstrip() in text) == (not file) and file in text
+    assert "ruff" not in text and "mypy" not in text
+
+
+def test_lifetimes_are_told_in_the_launches_of_the_table():
+    def f(x, w, v):
+        h = np.tanh(x @ w)
+        return np.exp(h @ v) + np.sum(h)
+
+    plan = plan_of(f, np.ones((128, 256)), np.ones((256, 128)), np.ones((128, 128)))
+    text, launches = plan.explain(), plan.lowered.launches
+    assert any(launch.joined for launch in launches)
+    lines = [line for line in text.splitlines() if ", from launch" in line]
+    roots = sorted(plan.lifetimes, key=lambda root: plan.lifetimes[root])  # as in the table
+    for root, line in zip(roots, lines, strict=True):
+        touch = [i for i, x in enumerate(launches) if root in [p.key for p in places(x)]]
+        assert repr(root.spec) in line
+        first, last = map(int, re.search(r"from launch (\d+) to (\d+)", line).groups())
+        assert first <= touch[0] and touch[-1] <= last
+        assert not launches[first].joined
+        assert all(launch.joined for launch in launches[first + 1 : touch[0] + 1])
+        assert all(launch.joined for launch in launches[touch[-1] + 1 : last + 1])
+        assert last + 1 == len(launches) or not launches[last + 1].joined
+
+
+def places(launch):
+    return [item for item in launch.rows[0] if isinstance(item, Place)]
+
+
+def test_memory_of_the_threads_is_told():
+    x, w = np.ones((1000, 100), np.float32), np.ones((100, 100), np.float32)
+    plan = plan_of(lambda x, w: np.tanh(x @ w), x, w)
+    assert 0 < plan.private_bytes < 4 * 1000 * 100
+    assert f"{plan.private_bytes / 1e3:.3g} kB of each thread's own" in plan.explain()
+    assert f"a block at a time: {plan.private_bytes / 1e3:.3g} kB" in plan.explain()
+    plan = plan_of(lambda x, w: np.tanh(x @ w), x[:10], w)
+    assert plan.private_bytes == 4 * 10 * 100
+    assert "4 kB of each thread's own" in plan.explain()
+    assert "a block at a time" not in plan.explain()
+
+
+def test_what_shares_jobs_or_kernels_is_told_in_words():
+    plan = plan_of(np.sin, np.ones(3))
+    text = plan.explain()
+    assert "\n1 launch, " in text and " 1 job " in text and "workspace 0 B" in text
+    assert "joined to" not in text and "kernel as" not in text
+    text = plan_of(lambda x, y: np.sin(x @ y), np.ones((3, 3)), np.ones((3, 3))).explain()
+    assert " joined to 0 " in text and "\njoined to i: " in text
 
 
 def test_equal_kernels_are_printed_once():
     plan = fl.compile(lambda x, y: (x @ y, y @ x)).plan(np.ones((3, 3)), np.ones((3, 3)))
     first, second = plan.lowered.launches
-    assert first.text == second.text and "kernel of 0" in plan.explain()
+    assert first.text == second.text and "  kernel as 0\nkernel as i: " in plan.explain()
+    assert plan.explain(sources=True).count("# kernel of launch") == 1

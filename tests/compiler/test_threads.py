@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import multiprocessing.process
 import os
 import subprocess
@@ -19,6 +20,7 @@ from fallline.compiler import threads
 @pytest.fixture(autouse=True)
 def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_chosen", None)
+    monkeypatch.setattr(threads, "_usual", None)
     monkeypatch.delenv("FALLLINE_NUM_THREADS", raising=False)
 
 
@@ -29,6 +31,15 @@ def test_set_and_get() -> None:
     assert threads.get_threads() == 2
     threads.set_threads(None)
     assert threads.get_threads() >= 1
+
+
+def test_none_looks_at_the_environment_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALLLINE_NUM_THREADS", "7")
+    assert threads.get_threads() == 7
+    monkeypatch.setenv("FALLLINE_NUM_THREADS", "6")
+    assert threads.get_threads() == 7
+    threads.set_threads(None)
+    assert threads.get_threads() == 6
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "2"])
@@ -55,7 +66,7 @@ def test_affinity_and_quota_bound_the_default(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     for quota, expected in ((math.inf, 6), (2.9, 2), (0.5, 1), (64.0, 6)):
         monkeypatch.setattr(threads, "_cgroup_quota", lambda quota=quota: quota)
-        monkeypatch.setattr(threads, "_chosen", None)
+        monkeypatch.setattr(threads, "_usual", None)
         assert threads.get_threads() == expected
 
 
@@ -101,17 +112,26 @@ def test_one_thread_in_a_worker_process(monkeypatch: pytest.MonkeyPatch) -> None
     assert threads.get_threads() == 1
 
 
+POOL = "get_context('{}').Pool(1).map(count, [0])[0]"
+EXECUTOR = "ProcessPoolExecutor(1, get_context('{}')).submit(count).result()"
 WORKERS = {
-    "multiprocessing": "multiprocessing.get_context('spawn').Pool(1).map(count, [0])[0]",
-    "concurrent.futures": "ProcessPoolExecutor(1, get_context('spawn')).submit(count).result()",
+    "multiprocessing": POOL.format("spawn"),
+    "concurrent.futures": EXECUTOR.format("spawn"),
     "joblib": "joblib.Parallel(n_jobs=2)([joblib.delayed(count)()])[0]",
 }
+if "fork" in multiprocessing.get_all_start_methods():
+    WORKERS["multiprocessing, forked"] = POOL.format("fork")
+    WORKERS["concurrent.futures, forked"] = EXECUTOR.format("fork")
 
 
+@pytest.mark.parametrize("set_before", [None, 3], ids=["default", "set"])
 @pytest.mark.parametrize("kind", WORKERS)
-def test_real_worker_processes(tmp_path: Path, kind: str) -> None:
+def test_real_worker_processes(tmp_path: Path, kind: str, set_before: int | None) -> None:
+    """One thread, whatever the default was before it began, unless it inherits a choice."""
     script = f"""
-import multiprocessing, os
+import os
+import numpy as np
+import fallline as fl
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from fallline.compiler import threads
@@ -123,6 +143,9 @@ if __name__ == "__main__":
     import joblib
     os.sched_getaffinity = lambda pid: range(8)
     threads._cgroup_quota = lambda: 8.0
+    fl.compile(np.tanh)(np.ones(9))
+    if {set_before}:
+        fl.set_threads({set_before})
     print(threads.get_threads(), {WORKERS[kind]})
 """
     file = tmp_path / "script.py"
@@ -130,4 +153,5 @@ if __name__ == "__main__":
     command = [sys.executable, str(file)]
     environment = {**os.environ, "PYTHONPATH": str(Path(threads.__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.stdout.split() == ["8", "1"], done.stderr
+    expected = [set_before or 8, set_before if set_before and "forked" in kind else 1]
+    assert list(map(int, done.stdout.split())) == expected, done.stderr

@@ -123,4 +123,7 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("FALLLINE_CACHE_DIR", str(tmp_path))
     assert cache_dir() == tmp_path / "data"
     monkeypatch.delenv("FALLLINE_CACHE_DIR")
-    assert cache_dir().parts[-2:] == ("fallline", "data")
+    usual = cache_dir()
+    assert usual.parts[-2:] == ("fallline", "data")
+    monkeypatch.setenv("FALLLINE_CACHE_DIR", "off")  # keeps no kernels
+    assert cache_dir() == usual

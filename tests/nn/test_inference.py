@@ -167,7 +167,7 @@ def test_parameters_may_lie_anyhow():
         made.b[:] = 3
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "f2", "u1", "i1", "u2", "i4", "i8", "?", "O"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "f2", "u1", "i1", "u2", "i4", "i8", "?"])
 @pytest.mark.parametrize("parameters", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [2, 1500])
 def test_types_of_x(dtype, parameters, rows):
@@ -178,7 +178,7 @@ def test_types_of_x(dtype, parameters, rows):
     np.testing.assert_allclose(found, made(whole.astype(parameters)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["c8", "U3", "M8[s]"])
+@pytest.mark.parametrize("dtype", ["c8", "U3", "M8[s]", "O"])
 def test_what_is_no_number_is_refused(dtype):
     with pytest.raises(TypeError, match="predict: X must hold real numbers; got"):
         net().predict(np.zeros((2, 40), dtype))

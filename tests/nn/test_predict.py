@@ -100,9 +100,38 @@ def test_other_types_and_strides():
         (lambda: net(3, "identity").predict_proba(X), TypeError, "are not probabilities"),
         (lambda: net(3, "softmax").predict(X[0]), ValueError, r"got \(4,\)\. Did you mean X\[None"),
         (lambda: net(3, "softmax").predict(X[:, :3]), ValueError, r"must have size 4; got shape"),
-        (lambda: net(3, "softmax").predict(X, batch_size=0), ValueError, "must be positive"),
+        *[
+            (lambda n=n: net(3, "softmax").predict(X, batch_size=n), ValueError, sentence)
+            for n, sentence in (
+                (0, r"^predict: batch_size must be a whole number >= 1; got 0\.$"),
+                (1.5, r"^predict: batch_size must be a whole number >= 1; got 1\.5\.$"),
+                (True, r"batch_size must be a whole number >= 1; got True"),
+            )
+        ],
+        (
+            lambda: net(3, "softmax").predict(np.full((2, 4), None)),
+            TypeError,
+            r"^predict: X must hold real numbers; got object\. It holds None: fill what is missing",
+        ),
+        (
+            lambda: net(3, "softmax").predict_proba(X.astype(object)),
+            TypeError,
+            r"^predict_proba: X must hold real numbers; got object\. Did you mean X\.astype\(float",
+        ),
+        (lambda: net(3, "softmax").predict(X.astype(str)), TypeError, "must hold real numbers"),
+        (lambda: net(3, "softmax").predict(None), TypeError, "It holds None"),
+        (
+            lambda: net(3, "softmax").predict([[1, 2, 3, 4], [1, 2]]),
+            ValueError,
+            r"^predict: X must be an array of numbers; its rows differ in length\. Make them",
+        ),
     ],
 )
 def test_refusals(f, error, message):
     with pytest.raises(error, match=message):
         f()
+
+
+def test_a_batch_size_may_be_a_number_of_numpys():
+    made = net(3, "softmax")
+    np.testing.assert_array_equal(made.predict(X, batch_size=np.int64(7)), made.predict(X))

@@ -140,8 +140,9 @@ def test_any_other_exception_ends_all():
         raise ZeroDivisionError("oh")
 
     nets = [nn.mlp([6, 3], seed=i) for i in range(3)]
-    with pytest.raises(ZeroDivisionError, match="oh"):
+    with pytest.raises(ZeroDivisionError, match="oh") as caught:
         fl.fit_many(nets, (X, Y), each=[{}, {"callbacks": broken}, {}], epochs=9, progress=False)
+    assert caught.value.__notes__ == ["fit_many: in run 1"]
 
 
 def trainers_of(monkeypatch) -> list[train.Trainer]:
@@ -211,7 +212,7 @@ def test_a_trainer_that_rests_goes_on_as_if_it_had_not():
     assert np.array_equal(one.params, other.params)
 
 
-def test_seconds_are_each_ones_share():
+def test_seconds_are_those_of_a_thread():
     nets = [nn.mlp([6, 3], seed=i) for i in range(4)]
     found = fl.fit_many(nets, (X, Y), epochs=5, progress=False)
     for history in found:
@@ -223,15 +224,26 @@ def test_seconds_are_each_ones_share():
     ("change", "sentence"),
     [
         ({"nets": []}, "nets must hold at least one network; got none"),
-        ({"nets": [nn.mlp([6, 3]), "net"]}, "nets must be networks; got str"),
+        ({"nets": [nn.mlp([6, 3]), "net"]}, "nets must be networks; got str at index 1"),
+        ({"nets": nn.mlp([6, 3])}, "got one, a Sequential. Did you mean fit, or [net]?"),
         ({"nets": [nn.mlp([6, 3])] * 2}, "networks 0 and 1 have an array in common"),
         ({"each": [{}]}, "each must hold a dict for each of 2 networks; got 1"),
-        ({"each": [{}, {"epoch": 1}]}, "a run takes no 'epoch'. Did you mean epochs?"),
-        ({"lr": 0.1}, "a run takes no 'lr'"),
+        ({"each": [{}, {"epoch": 1}]}, "each[1]: a run takes no 'epoch'. Did you mean epochs?"),
+        ({"each": [{"net": 1}, {}]}, "each[0]: a run takes no 'net'. The networks are the first"),
+        ({"each": ["adam", "sgd"]}, """got 'adam'. Did you mean {"optimizer": 'adam'}?"""),
+        ({"each": [{}, optim.sgd()]}, """each[1] must be a dict of arguments of fit; got sgd("""),
+        ({"each": [{}, optim.sgd()]}, """Did you mean {"optimizer": sgd(lr=0.01)}?"""),
+        ({"each": [optim.adam, {}]}, """Did you mean {"optimizer":"""),
+        ({"each": [None, None]}, "each[0] must be a dict of arguments of fit; got None. An empty"),
+        ({"each": {"seed": 1}}, "each must be a list with a dict for each network; got a dict"),
+        ({"each": "adam"}, "each must be a list with a dict for each network; got a str"),
+        ({"lr": 0.1}, "fit_many: a run takes no 'lr'"),
         ({"each": [{}, {"progress": False}]}, "a run takes no 'progress'. It is one for all"),
-        ({"at_once": 0}, "at_once must be a whole number >= 1"),
-        ({"data": None}, "data must be a pair"),
-        ({"epochs": -1}, "epochs must be"),
+        ({"at_once": 0}, "fit_many: at_once must be a whole number >= 1"),
+        ({"data": None}, "fit_many: run 0: data must be a pair"),
+        ({"each": [{}, {"epochs": -1}]}, "fit_many: run 1: epochs must be"),
+        ({"each": [{}, {"data": (X, Y[:5])}]}, "fit_many: run 1: X and y must have equally many"),
+        ({"each": [{}, {"optimizer": "adm"}]}, "fit_many: run 1: optim: no optimizer is called"),
     ],
 )
 def test_a_wrong_argument_is_answered(change, sentence):
@@ -247,6 +259,30 @@ def test_lines_say_how_far_all_are(capsys):
     nets = [nn.mlp([6, 3], seed=i) for i in range(3)]
     fl.fit_many(nets, (X, Y), epochs=4)
     assert re.fullmatch(r"runs 3/3  12/12 epochs  [\d,]+ steps/s\n", capsys.readouterr().err)
+
+
+def test_lines_count_those_apart_that_were_lost(capsys):
+    each = [{"optimizer": optim.sgd(lr=lr)} for lr in (0.05, 1e30, 1e30)]
+    nets = [nn.mlp([6, 1], seed=0) for _ in each]
+    target = Y.astype(np.float32)
+    found = fl.fit_many(nets, (X, target), each=each, loss="squared_error", epochs=4)
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"runs 1/3  2 diverged  4/12 epochs  [\d,]+ steps/s\n", line)
+    assert repr(found[0]).startswith("History(4 epochs, 16 steps; last: loss")
+    step = re.search(r"at step (\d+) ", found[1].message)[1]
+    assert repr(found[1]).startswith(f"History(diverged at step {step}; ")
+
+
+def test_lines_count_what_was_interrupted(capsys):
+    def interrupt(trainer, history):
+        raise KeyboardInterrupt
+
+    nets = [nn.mlp([6, 3], seed=i) for i in range(4)]
+    each = [{"epochs": 1}, {"callbacks": interrupt}, {}, {}]
+    found = fl.fit_many(nets, (X, Y), each=each, epochs=9, at_once=1)
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"runs 1/4  3 interrupted  2/28 epochs  [\d,]+ steps/s\n", line)
+    assert repr(found[1]).startswith("History(stopped='interrupted'; 1 epochs, 4 steps; last: ")
 
 
 def test_the_parts_add_up():
@@ -277,14 +313,31 @@ def test_the_bar_fits_the_terminal(width):
         part.start(100, 40_000)
         part.step(2_000, 0.5)
         part.epoch({})
-    parts[0].stop()
+    whole.end("")
     whole.close()
+    assert not re.search(r"epoch +\d", screen.getvalue())  # of one run
     lines = [line for line in re.split(r"[\r\n]", screen.getvalue()) if "runs" in line]
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines[-1]).rstrip()
     assert len(line) <= width and "…" not in line and line.startswith("runs  1/16 ")
     assert re.search(r" (\d+:\d\d:\d\d|-:--:--)$", line)
     assert "16/1,600 epochs" in line or width < 80
     assert "steps/s" in line or width < 60
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_bar_says_what_was_lost(width):
+    screen = io.StringIO()
+    whole = Whole(Bar(Console(file=screen, force_terminal=True, width=width, color_system=None)))
+    whole.expect(20, 200, 2000)
+    whole.part().start(10, 100)
+    for stopped in ("", "callback", "diverged", "diverged", "interrupted"):
+        whole.end(stopped)
+    whole.close()
+    lines = [line for line in re.split(r"[\r\n]", screen.getvalue()) if "runs" in line]
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", lines[-1]).rstrip()
+    assert len(line) <= width and "…" not in line
+    assert line.startswith("runs  2/20 ") and "2 diverged" in line
+    assert "1 interrupted" in line or width < 60
 
 
 def test_lines_are_few():
@@ -297,5 +350,6 @@ def test_lines_are_few():
             part.step(10 * (i + 1), 0.1)
             part.epoch({})
         part.stop()
+        whole.end("")
     whole.close()
     assert out.getvalue().count("\n") == 1 and out.getvalue().startswith("runs 2/2  20/20 epochs")

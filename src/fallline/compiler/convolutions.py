@@ -374,6 +374,9 @@ def _correlate_by_products(node: Node, to: Lowering) -> list[Launch]:
     item, pixels = m.dtype.itemsize, m.rows * m.columns
     places = list(m.each(to, to.layout(x), to.layout(y), own(node)))
     found: list[Launch] = []
+    if not m.n:  # a sum over nothing
+        nothing: Row = [Place(node), m.taps] * 3
+        found.append(m.product("NN", (node.spec.shape[0], m.taps, 0), [[*nothing, 0]], False))
     for sample in range(m.n):
         here = places[sample * m.geometry.groups : (sample + 1) * m.geometry.groups]
         for start, count in m.parts:

@@ -8,8 +8,10 @@ product, its blocks exist only there, in memory of the thread. The same holds fo
 pooling, whose blocks are some channels of some samples.
 
 A loop joins a product if it is over the product's axes, and if nothing that it needs waits for the
-product by another way. What it reduces must be whole in a block. Random numbers that such a loop
-reads, the mask of a dropout, are drawn in the same jobs, and what it leaves is pooled in them.
+product by another way. Other blocks may not exist yet: so of all that is made in these jobs, by the
+product or by what has joined it, a loop may read no element but the one at its own place, and what
+it reduces must be whole in a block. Random numbers that such a loop reads, the mask of a dropout,
+are drawn in the same jobs, and what it leaves is pooled in them.
 
 The optimizer's rule stays a loop of its own, over all parameters: measured on networks from 64-100
 to 784-1000-1000-10, it costs as much in the weight gradient's jobs as alone (Adam's roots and
@@ -23,7 +25,7 @@ import math
 
 from fallline.compiler import convolutions
 from fallline.compiler.launch import Block
-from fallline.compiler.layout import Layouts, row_major
+from fallline.compiler.layout import Layout, row_major
 from fallline.compiler.library.products import gemm
 from fallline.compiler.units import Unit, Units, depends
 from fallline.core.graph import Node
@@ -54,10 +56,17 @@ def attach(units: Units) -> None:
 def _attach_loops(made: Node, product: Unit, units: Units) -> None:
     """The loops over what is made in a product's jobs, by itself or by pooling."""
     for loop in [u for u in units.all if _reads(u, made)]:
-        if _fits(loop, made, product, units) and _nothing_between(loop, product):
-            for draw in [u for u in loop.before if _is_draw(u, product)]:
-                _join(draw, product, units)
-            _join(loop, product, units)
+        draws = [u for u in loop.before if _is_draw(u, product)]
+        in_jobs = _in_jobs([product, *draws], units)
+        if _fits(loop, made, product, in_jobs, units) and _nothing_between(loop, product):
+            for part in (*draws, loop):
+                _join(part, product, units)
+
+
+def _in_jobs(parts: list[Unit], units: Units) -> set[Node]:
+    """What these write, and the buffers that this is a part of."""
+    written = {root for part in parts for root in part.writes}
+    return written | {units.inside[root][0] for root in written if root in units.inside}
 
 
 def is_product(unit: Unit) -> bool:
@@ -95,8 +104,8 @@ def _reads(loop: Unit, made: Node) -> bool:
     return loop.region is not None and loop.into is None and made in loop.reads
 
 
-def _fits(loop: Unit, made: Node, product: Unit, units: Units) -> bool:
-    """Whether a block of what is made is all that the loop needs of it for a block of its own."""
+def _fits(loop: Unit, made: Node, product: Unit, in_jobs: set[Node], units: Units) -> bool:
+    """Whether blocks of what is made in the jobs are all that the loop needs for its own blocks."""
     region = loop.region
     assert region is not None
     if region.space != made.spec.shape or region.form == "total":
@@ -107,22 +116,17 @@ def _fits(loop: Unit, made: Node, product: Unit, units: Units) -> bool:
             return False
     if any(units.donors.get(node) in product.reads for node in region.nodes):
         return False  # other jobs still read what it overwrites
-    return _same_place(loop, made, units.layouts)
+    args = [arg for node in loop.nodes for arg in node.args if not arg.spec.weak]
+    layouts = [units.layouts[arg] for arg in args]
+    return all(_is_own_place(x, made.spec.shape) for x in layouts if x.root in in_jobs)
 
 
-def _same_place(loop: Unit, z: Node, layouts: Layouts) -> bool:
-    """Whether every element of the loop reads the product at its own row and column."""
-    shape = z.spec.shape
-    wanted = [s for s, n in zip(row_major(shape), shape) if n > 1]
-    for node in loop.nodes:
-        for arg in node.args:
-            if arg.spec.weak or layouts[arg].root is not z:
-                continue
-            layout = layouts[arg]
-            strides = layout.broadcast(shape) if layout.shape == shape else (0,) * len(shape)
-            if layout.offset or [s for s, n in zip(strides, shape) if n > 1] != wanted:
-                return False
-    return True
+def _is_own_place(layout: Layout, shape: tuple[int, ...]) -> bool:
+    """Whether a loop over this shape reads a buffer of this shape, each element at its place."""
+    if layout.root.spec.shape != shape or layout.shape != shape or layout.offset:
+        return False
+    steps = zip(layout.strides, row_major(shape), shape, strict=True)
+    return all(n == 1 or s == t for s, t, n in steps)
 
 
 def _is_draw(unit: Unit, product: Unit) -> bool:

@@ -34,10 +34,9 @@ class Frame:
         self.scalars = memory.allocate(plan.row_bytes * rows)
         self.rehearsal = Rehearsal(plan) if checks_bounds() else None
         calls_blas = any(launch.calls_blas for launch in launches)
-        private_bytes = getattr(plan, "private_bytes", 0)
         program = plan.program(self.rehearsal)
         n_bases = plan.n_bases + (self.rehearsal is not None)
-        self.walk = Walk(program, n_bases, calls_blas, private_bytes)
+        self.walk = Walk(program, n_bases, calls_blas, plan.private_bytes)
         self.walk.bases[WORKSPACE] = memory.address(self.workspace)
         self.walk.bases[CONSTANTS] = memory.address(plan.constants)
         self.walk.bases[SCALARS] = memory.address(self.scalars)
@@ -106,7 +105,7 @@ class Frame:
             array = values[i]
             shape, dtype = self._inputs[i]
             if array.__class__ is not np.ndarray or array.shape != shape or array.dtype != dtype:
-                array = self._fitting(i, array)
+                array = copies[i] = self._fitting(i, array)
             if array.__class__ is not np.ndarray or not array.flags.carray:
                 array = np.require(array, requirements=("C", "A"))
                 if i in self._overwritten:
@@ -115,6 +114,8 @@ class Frame:
             bases[base] = memory.address(array)
         if out is not None:
             self._keep_apart(out, values, copies)
+        if self._overwritten:
+            self._keep_from_donors(values, copies)
         found: tuple[Any, ...] = ()
         if self.plan.prologue.outputs:
             found = self.numbers([values[i] for i in self._numbers])
@@ -184,6 +185,15 @@ class Frame:
                 if i not in copies and np.may_share_memory(y, values[i]):
                     copies[i] = np.array(values[i])
                     self.walk.bases[base] = memory.address(copies[i])
+
+    def _keep_from_donors(self, values: Sequence[Any], copies: dict[int, Array]) -> None:
+        """An input in memory that is overwritten as another input is copied first."""
+        for base, i in enumerate(self._arrays, FIRST_INPUT):
+            given = copies.get(i, values[i])
+            others = (copies.get(k, values[k]) for k in self._overwritten if k != i)
+            if any(np.may_share_memory(given, other) for other in others):
+                copies[i] = np.array(given)
+                self.walk.bases[base] = memory.address(copies[i])
 
     def _misfit(self, i: int, y: Any) -> ValueError:
         name, wanted = self.plan.graph.name, self.plan.graph.outputs[i].spec

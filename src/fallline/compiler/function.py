@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from fallline.compiler.plan import Plan
 from fallline.core import tree
 from fallline.core.graph import Graph, is_static, trace
+from fallline.core.lock import Lock
 from fallline.core.spec import Spec, is_masked, spec_of
 from fallline.core.trace import Tracer
 
@@ -59,7 +59,7 @@ class Compiled:
         self.name = getattr(f, "__name__", "function")
         self._plans: dict[Any, Plan] = {}
         self._of_arrays: dict[Any, Plan] = {}  # those for plain arrays and nothing else
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         shapes = tuple([(x.shape, x.dtype) if x.__class__ is np.ndarray else None for x in args])
@@ -87,9 +87,9 @@ class Compiled:
         """The simplified graph for arguments like these; print it."""
         return self.plan(*args, **static).graph
 
-    def explain(self, *args: Any, **static: Any) -> str:
+    def explain(self, *args: Any, sources: bool = False, **static: Any) -> str:
         """What the plan for arguments like these does: `Plan.explain`."""
-        return self.plan(*args, **static).explain()
+        return self.plan(*args, **static).explain(sources=sources)
 
     def _plan(
         self, leaves: list[Any], structure: Any, args: tuple[Any, ...], static: dict[str, Any]

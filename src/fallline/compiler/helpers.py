@@ -26,7 +26,7 @@ LEAD, SERVE = 0, 1
 ARGS, LETTER = 5, 20  # words of a letter: up to four bases, the kernel's address, its arguments
 SLEEPERS = 2 * LETTER  # among the words of a lead
 IDLE, CODE, ASLEEP = 0, 3, 4  # in the state of a mailbox
-BOX = 16  # words of a mailbox before the letter
+WORDS_BEFORE = 16  # of a mailbox, before the letter
 
 WAIT_SECONDS = 60e-6  # longer than Python needs between two runs
 
@@ -122,7 +122,7 @@ class Helper:
     """A thread that follows the letters in its mailbox. `mailbox` is its address."""
 
     def __init__(self) -> None:
-        self._box, self._letter = memory.words(BOX + LETTER), memory.words(LETTER)
+        self._box, self._letter = memory.words(WORDS_BEFORE + LETTER), memory.words(LETTER)
         self._box[0] = ASLEEP
         self.mailbox = memory.address(self._box)
         self._held: list[object] = []
@@ -165,7 +165,8 @@ class _Call:
 @functools.cache
 def _spins() -> int:
     """How often a helper looks into its mailbox in WAIT_SECONDS."""
-    box, n = memory.words(BOX + LETTER), 100  # so few that it does not let others run meanwhile
+    box = memory.words(WORDS_BEFORE + LETTER)
+    n = 100  # so few that it does not let others run meanwhile
     look = _Call(SERVE, memory.address(box), n, memory.address(box))
     seconds = []
     for _ in range(20):

@@ -54,7 +54,7 @@ def _is_worth_it(node: Node) -> bool:
 
 
 def _turned(x: Any, lanes: int) -> Any:
-    """(n, ...) -> (blocks, ..., lanes); samples that are missing in the last block are 0."""
+    """(n, ...) -> (blocks, ..., lanes); what stands for missing samples is of no account."""
     n, *rest = x.shape
     blocks = -(-n // lanes)
     padded = np.zeros((blocks * lanes, *rest), x.dtype)
@@ -161,10 +161,14 @@ class _Rewriter:
         return from_lanes(y.x, n=y.n) if isinstance(y, Images) else y
 
     def images(self, node: Node, dtype: np.dtype[Any] | None = None) -> Images:
-        """The value of a node in lanes, in this type; what is not is turned, once."""
-        y, dtype = self.value(node), dtype or node.spec.dtype
-        if isinstance(y, Images) and node.spec.dtype == dtype:
+        """The value of a node in lanes; what is not is turned, once.
+
+        With a type, in that type and in as many lanes as it has; a cast leaves those of the other.
+        """
+        y = self.value(node)
+        if isinstance(y, Images) and (dtype is None or _has_lanes_of(y, node, dtype)):
             return y
+        dtype = dtype or node.spec.dtype
         key = id(node), dtype
         if key not in self.turned:
             x = self.plain(node)
@@ -175,6 +179,10 @@ class _Rewriter:
 
     def is_image(self, node: Node) -> bool:
         return isinstance(self.value(node), Images)
+
+
+def _has_lanes_of(y: Images, node: Node, dtype: np.dtype[Any]) -> bool:
+    return node.spec.dtype == dtype and y.lanes == lanes_of(dtype)
 
 
 Rule = Callable[[_Rewriter, Node], Any]  # an Images, a tracer, or None: as it is
@@ -276,11 +284,16 @@ def _view(to: _Rewriter, node: Node) -> Any:
         x = transpose(image.x, axes=(*params["axes"], len(image.shape)))
     elif node.op is broadcast_to and node.spec.ndim == len(image.shape):
         x = broadcast_to(image.x, shape=(blocks, *node.spec.shape[1:], lanes))
-    elif node.op in (slice_, embed) and params["index"][0] == (0, image.n, 1):
+    elif node.op in (slice_, embed) and _keeps_samples(node, image.n):
         index = ((0, blocks, 1), *params["index"][1:], (0, lanes, 1))
         shape = {"shape": (blocks, *node.spec.shape[1:], lanes)} if node.op is embed else {}
         x = node.op(image.x, index=index, **shape)
     return None if x is None else Images(x, image.n)
+
+
+def _keeps_samples(node: Node, n: int) -> bool:
+    """Whether a part that is cut out, or put into zeros, has all samples, and these alone."""
+    return bool(node.params["index"][0] == (0, n, 1)) and node.spec.shape[0] == n
 
 
 def _joined(to: _Rewriter, node: Node) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,22 @@ class Lowering:
     """What the lowering of an operation may ask for: layouts, and scalars that kernels load.
 
     private  the products whose blocks lie in memory of the thread, and the size of these in bytes
-    blocks   those of the jobs that are joined
+    blocks   those of the product whose jobs are joined, see `in_blocks`; none: jobs of one's own
     """
 
     layouts: Layouts
     private: dict[Node, int] = field(default_factory=dict)
     blocks: Sequence[Block] = ()
     scalars: dict[Any, tuple[Node, np.dtype[Any]]] = field(default_factory=dict)
+
+    @contextmanager
+    def in_blocks(self, blocks: Sequence[Block]) -> Iterator[None]:
+        """What is lowered meanwhile joins the jobs that compute these blocks, in their order."""
+        before, self.blocks = self.blocks, blocks
+        try:
+            yield
+        finally:
+            self.blocks = before
 
     def layout(self, node: Node) -> Layout:
         """Where a value lies that is read."""

@@ -97,9 +97,8 @@ def _launches(unit: Unit, units: Units, to: Lowering) -> list[Launch]:
     found = LOWERINGS[node.kind](node, to) if node is not None and node.spec.size else []
     for part in unit.epilogue:
         assert node is not None
-        to.blocks = epilogue.blocks(node)
-        found += _launches(part, units, to)
-        to.blocks = ()
+        with to.in_blocks(epilogue.blocks(node)):
+            found += _launches(part, units, to)
         unit.writes |= part.writes
     return found
 

@@ -39,7 +39,7 @@ class Plan:
 
     plan.run(*inputs)             fresh outputs
     plan.run(*inputs, out=[...])  into given arrays; nothing is allocated
-    plan.explain()                kernels, buffers, bytes and flops as text
+    plan.explain()                graph, launches, buffers, bytes and flops as text
 
     donate    which outputs take over the memory of which inputs; before any of that is overwritten
               the output `guard` must be finite, or the walk stops with the status NOT_FINITE
@@ -95,11 +95,14 @@ class Plan:
         """Shapes and types of the outputs."""
         return [o.spec for o in self.graph.outputs]
 
-    def explain(self) -> str:
-        """What runs, in order: each kernel with its jobs, bytes and flops; buffers; sources."""
+    def explain(self, *, sources: bool = False) -> str:
+        """What runs, in order: each kernel with its jobs, bytes and flops; buffers.
+
+        With `sources` also what was generated, as Python: the kernels, and the prologue.
+        """
         from fallline.compiler.explain import explain
 
-        return explain(self)
+        return explain(self, sources=sources)
 
     def number(self, node: Node, found: Sequence[Any]) -> Any:
         """The value of a constant, or of a weak node among the prologue's results."""

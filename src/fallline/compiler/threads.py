@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import SupportsIndex
 
-_chosen: int | None = None
+_chosen: int | None = None  # by `set_threads`; a process that is forked off has it too
+_usual: int | None = None  # the default of this process, once it is known
 
 
 def set_threads(n: int | None) -> None:
@@ -19,19 +20,33 @@ def set_threads(n: int | None) -> None:
 
     The default is $FALLLINE_NUM_THREADS, else the processors that this process may use; and 1 in
     worker processes of multiprocessing, concurrent.futures and joblib, which share the machine.
+    A process that is forked off keeps what was set here before; one that is spawned does not.
     """
-    global _chosen
+    global _chosen, _usual
     if n is not None and (isinstance(n, bool) or not isinstance(n, SupportsIndex) or int(n) < 1):
         raise ValueError(f"set_threads: n must be a whole number >= 1, or None; got {n!r}.")
-    _chosen = int(n) if n is not None else _default()
+    _usual = _default() if n is None else _usual
+    _chosen = None if n is None else int(n)
 
 
 def get_threads() -> int:
     """The number of threads that a compiled function runs on."""
-    global _chosen
-    if _chosen is None:
-        _chosen = _default()
-    return _chosen
+    global _usual
+    if _chosen is not None:
+        return _chosen
+    if _usual is None:
+        _usual = _default()
+    return _usual
+
+
+def _after_fork() -> None:
+    """The default is another one in a worker process."""
+    global _usual
+    _usual = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _default() -> int:

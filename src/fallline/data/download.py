@@ -19,7 +19,7 @@ _TIMEOUT = 30  # seconds of silence
 def cache_dir() -> Path:
     """Where downloads are kept: FALLLINE_CACHE_DIR/data, or the system's place for caches."""
     chosen = os.environ.get("FALLLINE_CACHE_DIR")
-    if chosen:
+    if chosen and chosen != "off":  # which is about kernels
         return Path(chosen).expanduser() / "data"
     import platformdirs
 

@@ -10,7 +10,6 @@ what they are at that moment.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -26,6 +25,7 @@ from fallline.compiler.threads import get_threads
 from fallline.compiler.walker import walk_together
 from fallline.core import tree
 from fallline.core.graph import trace
+from fallline.core.lock import Lock
 from fallline.core.spec import Spec, shape_of, spec_of
 from fallline.nn.module import Module
 
@@ -72,7 +72,7 @@ class Inference:
         self._pieces: dict[Any, Pieces] = {}  # the last used at the end
         self._last: Pieces | None = None
         self._bytes = 0
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def serves(self) -> bool:
         """Whether no array, layer or setting was replaced since."""

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 def predict(net: Module, X: Any, batch_size: int | None) -> Array:
     """See `Module.predict`."""
     link = _link(net, "predict")
-    X, pieces = _ready(net, X, batch_size, link.predict)
+    X, pieces = _ready(net, X, batch_size, link.predict, "predict")
     found = pieces(X)
     classes = net.classes
     if classes is None or not link.classes((len(X), *pieces.outputs)):
@@ -39,13 +39,13 @@ def predict_proba(net: Module, X: Any, batch_size: int | None) -> Array:
             f"predict_proba: outputs with the link {link.name!r} are not probabilities. Train with "
             "cross_entropy or binary_cross_entropy, or use predict."
         )
-    X, pieces = _ready(net, X, batch_size, link.proba)
+    X, pieces = _ready(net, X, batch_size, link.proba, "predict_proba")
     return pieces(X)
 
 
 def outputs(net: Module, X: Any, batch_size: int | None = None) -> Array:
     """What the network gives for each row of X, computed `batch_size` rows at a time."""
-    X, pieces = _ready(net, X, batch_size, _themselves)
+    X, pieces = _ready(net, X, batch_size, _themselves, "outputs")
     return pieces(X)
 
 
@@ -53,35 +53,50 @@ def _themselves(z: Any) -> Any:
     return z
 
 
-def _ready(net: Module, X: Any, batch_size: int | None, read: Read) -> tuple[Array, Pieces]:
+def _ready(
+    net: Module, X: Any, batch_size: int | None, read: Read, caller: str
+) -> tuple[Array, Pieces]:
     """X as an array of numbers, and what computes read(net(X))."""
-    X = X if X.__class__ is np.ndarray else _array(X)
+    X = X if X.__class__ is np.ndarray else _array(X, caller)
+    if X.dtype.kind not in "fiub":
+        raise TypeError(f"{caller}: X must hold real numbers; got {X.dtype}.{_cure(X)}")
     if X.ndim < 2:
         cure = " Did you mean X[None]?" if X.ndim == 1 else ""
-        raise ValueError(f"predict: X must have shape (n, ...); got {X.shape}.{cure}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"predict: batch_size must be positive; got {batch_size}.")
-    inference = inference_of(net)
-    if X.dtype.kind not in "fiub":
-        X = _numbers(X, inference.dtype)
-    return X, inference.pieces(read, X, batch_size)
+        raise ValueError(f"{caller}: X must have shape (n, ...); got {X.shape}.{cure}")
+    if batch_size is not None:
+        _check_batch(batch_size, caller)
+    return X, inference_of(net).pieces(read, X, batch_size)
 
 
-def _array(X: Any) -> Array:
+def _array(X: Any, caller: str) -> Array:
     if hasattr(X, "toarray"):
         raise TypeError(
-            f"predict: X must be a dense array; got {type(X).__name__}. Did you mean X.toarray()?"
+            f"{caller}: X must be a dense array; got {type(X).__name__}. Did you mean X.toarray()?"
         )
     if is_masked(X):
-        raise TypeError("predict: X must not be masked. Did you mean X.filled(value)?")
-    return np.asarray(X)
+        raise TypeError(f"{caller}: X must not be masked. Did you mean X.filled(value)?")
+    try:
+        return np.asarray(X)
+    except ValueError:
+        raise ValueError(
+            f"{caller}: X must be an array of numbers; its rows differ in length. Make them "
+            "equally long, or predict them one by one."
+        ) from None
 
 
-def _numbers(X: Array, dtype: np.dtype[Any]) -> Array:
-    """Numbers that came as objects, as they do from tables of several types."""
-    if X.dtype == object:
-        return X.astype(dtype)
-    raise TypeError(f"predict: X must hold real numbers; got {X.dtype}.")
+def _cure(X: Array) -> str:
+    """What may be done about numbers that are none."""
+    if X.dtype != object:
+        return ""
+    if any(x is None for x in X.flat):
+        return " It holds None: fill what is missing, or drop the row."
+    return " Did you mean X.astype(float)?"
+
+
+def _check_batch(batch_size: Any, caller: str) -> None:
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        raise ValueError(f"{caller}: batch_size must be a whole number >= 1; got {batch_size!r}.")
 
 
 def _link(net: Module, caller: str) -> Link:

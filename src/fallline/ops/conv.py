@@ -172,7 +172,8 @@ def conv2d(
     groups  channels of x fall into so many groups, those of y as well, and each sees its own; as
     many as channels: depthwise.
 
-    Raises ValueError where shapes do not fit, with the sizes.
+    Weights are to be finite: an infinite one that meets the zeros around the image may make nan of
+    them or be left out there. Raises ValueError where shapes do not fit, with the sizes.
     """
     x, w = operand(x), operand(w)
     geometry = _geometry("conv2d", shape_of(x), shape_of(w), stride, padding, dilation, groups)

@@ -187,10 +187,10 @@ def _of_classes(class_weight: Any, y: Any) -> Any:
     return weights[place]
 
 
-def check_count(name: str, n: Any, least: int) -> None:
+def check_count(name: str, n: Any, least: int, caller: str = "fit") -> None:
     """A whole number, at least so large."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
-        raise ValueError(f"fit: {name} must be a whole number >= {least}; got {n!r}.")
+        raise ValueError(f"{caller}: {name} must be a whole number >= {least}; got {n!r}.")
 
 
 def check_batch(batch_size: int | None, n: int, drop_last: bool) -> None:

@@ -15,8 +15,8 @@ class History:
     loss      (steps,) the mean loss of each mini-batch, penalty included, before its step
     epochs    one dict per epoch: epoch (from 1), step, loss (mean over the epoch's examples),
               seconds, the rate, and with validation data val_loss and val_accuracy
-    seconds   wall time of the training steps; compiling them and evaluating are not counted. Of
-              runs side by side (`fit_many`) each has its own share of the threads' time
+    seconds   of the training steps; compiling them and evaluating are not counted. Wall time, but
+              for runs side by side (`fit_many`): theirs are of the thread that took the steps
     stopped   why training ended early ("interrupted", "callback", "diverged"), else ""
     message   in words, if it diverged
     """
@@ -39,9 +39,14 @@ class History:
         return np.array([row[name] for row in self.epochs])
 
     def __repr__(self) -> str:
-        if not self.epochs:
-            return f"History({self.steps} steps)"
-        last = ", ".join(
-            f"{k} {v:.4g}" for k, v in self.epochs[-1].items() if k not in ("epoch", "step")
-        )
-        return f"History({len(self.epochs)} epochs, {self.steps} steps; last: {last})"
+        parts = [f"{self.steps} steps"]
+        if self.epochs:
+            last = ", ".join(
+                f"{k} {v:.4g}" for k, v in self.epochs[-1].items() if k not in ("epoch", "step")
+            )
+            parts = [f"{len(self.epochs)} epochs, {self.steps} steps", f"last: {last}"]
+        if self.stopped == "diverged":
+            parts.insert(0, f"diverged at step {self.steps + 1}")
+        elif self.stopped:
+            parts.insert(0, f"stopped={self.stopped!r}")
+        return f"History({'; '.join(parts)})"

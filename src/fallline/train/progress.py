@@ -20,12 +20,17 @@ DISPENSABLE = ("val_loss", "val_accuracy")  # left out on narrow terminals, in t
 
 @dataclass
 class Tally:
-    """How much of many runs is planned and done. `str` says it, with the rate since the start."""
+    """How much of many runs is planned and done. `str` says it, with the rate since the start.
+
+    ended  those that came to their end, or that a callback ended. diverged, interrupted  the others
+    """
 
     runs: int = 0
     epochs: int = 0
     steps: int = 0
     ended: int = 0
+    diverged: int = 0
+    interrupted: int = 0
     epochs_done: int = 0
     steps_done: int = 0
     began: float = 0.0
@@ -40,6 +45,12 @@ class Tally:
     @property
     def title(self) -> str:
         return f"runs {self.ended:{len(str(self.runs))}d}/{self.runs}"
+
+    @property
+    def lost(self) -> str:
+        """The runs that will not come to their end; "" if there are none."""
+        counts = {"diverged": self.diverged, "interrupted": self.interrupted}
+        return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 class Silent:
@@ -57,8 +68,12 @@ class Silent:
     def stop(self) -> None:
         """Training has ended, in whatever way, or could not begin."""
 
+    def start_runs(self, tally: Tally) -> None:
+        """Training of many runs at the same time begins."""
+        self.start(tally.epochs, tally.steps)
+
     def runs(self, tally: Tally) -> None:
-        """How far many runs at the same time have come, instead of `step` and `epoch`."""
+        """How far they have come, instead of `step` and `epoch`."""
 
 
 class Lines(Silent):
@@ -80,7 +95,7 @@ class Lines(Silent):
             self._flush()
 
     def runs(self, tally: Tally) -> None:
-        self._pending = f"{tally.title}  {tally}"
+        self._pending = "  ".join(filter(None, (tally.title, tally.lost, str(tally))))
         if time.monotonic() - self._last >= self.every:
             self._flush()
 
@@ -103,6 +118,13 @@ class Bar(Silent):
         self._row: dict[str, float] = {}
 
     def start(self, epochs: int, steps: int) -> None:
+        self.epochs = epochs
+        self._begin(self._epoch(1), steps)
+
+    def start_runs(self, tally: Tally) -> None:
+        self._begin(tally.title, tally.steps)
+
+    def _begin(self, title: str, steps: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
@@ -115,8 +137,7 @@ class Bar(Silent):
             console=self._console or Console(stderr=True),
             refresh_per_second=REFRESH,
         )
-        self.epochs = epochs
-        self._task = self._progress.add_task(self._epoch(1), total=steps, numbers="")
+        self._task = self._progress.add_task(title, total=steps, numbers="")
         self._progress.start()
 
     def step(self, done: int, loss: float) -> None:
@@ -129,8 +150,9 @@ class Bar(Silent):
         self._progress.update(self._task, description=self._epoch(now), numbers=self._fitting())
 
     def runs(self, tally: Tally) -> None:
-        room = self._room(tally.title)
-        shown = next(text for text in (str(tally), tally.rate, "") if len(text) <= max(room, 0))
+        room, lost = self._room(tally.title), tally.lost
+        wishes = [f"{lost}  {tally}", f"{lost}  {tally.rate}", lost, lost.partition(",")[0], ""]
+        shown = next(text for wish in wishes if len(text := wish.strip()) <= max(room, 0))
         now = {"description": tally.title, "completed": tally.steps_done}
         self._progress.update(self._task, numbers=shown, **now)
 
@@ -176,15 +198,23 @@ class Whole:
         """A run begins: the clock starts with the first."""
         if not self.tally.began:
             self.tally.began = time.monotonic()
-            self.shown.start(self.tally.epochs, self.tally.steps)
+            self.shown.start_runs(self.tally)
             self._tell()
 
-    def add(self, steps: int = 0, epochs: int = 0, ended: int = 0) -> None:
-        tally = self.tally
-        tally.steps_done += steps
-        tally.epochs_done += epochs
-        tally.ended += ended
-        if tally.began and time.monotonic() - self._told > 1 / REFRESH:
+    def add(self, steps: int = 0, epochs: int = 0) -> None:
+        """So much more is done."""
+        self.tally.steps_done += steps
+        self.tally.epochs_done += epochs
+        self._tell_sometimes()
+
+    def end(self, stopped: str) -> None:
+        """A run has ended, and why early, as its history says."""
+        name = stopped if stopped in ("diverged", "interrupted") else "ended"
+        setattr(self.tally, name, getattr(self.tally, name) + 1)
+        self._tell_sometimes()
+
+    def _tell_sometimes(self) -> None:
+        if self.tally.began and time.monotonic() - self._told > 1 / REFRESH:
             self._tell()
 
     def close(self) -> None:
@@ -212,9 +242,6 @@ class _Part(Silent):
 
     def epoch(self, row: dict[str, float]) -> None:
         self.whole.add(epochs=1)
-
-    def stop(self) -> None:
-        self.whole.add(ended=1)
 
 
 def display(progress: bool | Silent | None) -> Silent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from fallline.compiler.threads import get_threads
 from fallline.compiler.walker import walk_together
 from fallline.core import tree
 from fallline.core.graph import Graph
+from fallline.core.lock import Lock
 from fallline.core.spec import spec_of
 from fallline.data import epoch_order
 from fallline.nn.module import Module
@@ -28,6 +28,7 @@ from fallline.train.layout import FlatLayout, flat_vector
 from fallline.train.step import Objective, StepPlan, record_step
 
 EVALUATION_ROWS = 2048  # examples in one evaluation call
+SHARED_ORDER = 1 << 16  # examples whose order is kept for other runs
 MOST_PLANS = 64  # that are kept for other networks of the same shapes
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +36,7 @@ Made = TypeVar("Made")
 
 _steps: dict[Any, StepPlan] = {}
 _evaluations: dict[Any, Plan] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 class Trainer:
@@ -47,7 +48,7 @@ class Trainer:
     however they are divided into calls, the bits are the same.
 
     t  steps taken. epoch, position  of the next step: the epoch, from 0, and the examples of it
-    that were seen. seconds  spent on steps, with others beside it its own share of the threads.
+    that were seen. seconds  spent on steps, with others beside it by the thread that took them.
 
     plans  a dict that several trainers are given: those of one loss and equal networks, data and
     optimizers but for numbers then trace their steps once.
@@ -150,9 +151,9 @@ class Trainer:
         """Give back the memory that steps need, till the next one."""
         self._bound.clear()
 
-    def explain(self) -> str:
-        """The kernels of a step, in order, with their sources: `Plan.explain`."""
-        return self._step_of(self.batch_size).step.plan.explain()
+    def explain(self, *, sources: bool = False) -> str:
+        """The kernels of a step, in order, and on request their sources: `Plan.explain`."""
+        return self._step_of(self.batch_size).step.plan.explain(sources=sources)
 
     def next_step(self) -> tuple[Graph, dict[int, Any]]:
         """The graph of the next step, and its arrays by the id of the node: to run it by hand."""
@@ -344,9 +345,15 @@ def _kept(plans: dict[Any, Made], key: Any, make: Callable[[], Made]) -> Made:
     return found
 
 
-@functools.lru_cache(maxsize=16)
 def _order(n: int, seed: int, epoch: int, replacement: bool) -> Array:
-    """`epoch_order`: runs side by side often have the same seed."""
+    """`epoch_order`: runs side by side often have the same seed, and share a short one."""
+    if n > SHARED_ORDER:
+        return epoch_order(n, seed, epoch, replacement=replacement)
+    return _shared_order(n, seed, epoch, replacement)
+
+
+@functools.lru_cache(maxsize=16)
+def _shared_order(n: int, seed: int, epoch: int, replacement: bool) -> Array:
     order = epoch_order(n, seed, epoch, replacement=replacement)
     order.flags.writeable = False
     return order

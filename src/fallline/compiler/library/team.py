@@ -29,7 +29,7 @@ from fallline.compiler.library.machine import (
 LEAD = 0  # a mode; any other serves
 IDLE, POSTED, BUSY, RESERVED = 0, 1, 2, 3
 CODE, ASLEEP, VERSION = 3, 4, 8
-BOX = 128  # where the letter lies in a mailbox, in bytes
+LETTER_AT = 128  # where the letter lies in a mailbox, in bytes
 FUNCTION, ARGS, LETTER = 4, 5, 20  # a letter, in words; bases come first
 POLITE = 128  # spins after which a waiting helper lets others run, if there are any
 
@@ -41,7 +41,7 @@ def post(mailbox, letter, start):
         if atomic_replace(mailbox, state, state | RESERVED):
             break
     for i in range(LETTER):
-        atomic_store(mailbox + BOX + 8 * i, letter[start + i])
+        atomic_store(mailbox + LETTER_AT + 8 * i, letter[start + i])
     asleep = state & ASLEEP
     atomic_store(mailbox, (state & ~(VERSION - 1)) + VERSION + asleep + POSTED)
     return asleep != 0
@@ -68,7 +68,7 @@ def lead(n_helpers, words):
 def take(mailbox, state, letter):
     """Copy the letter; whether it is whole, and the helper's to do."""
     for i in range(LETTER):
-        letter[i] = atomic_load(mailbox + BOX + 8 * i)
+        letter[i] = atomic_load(mailbox + LETTER_AT + 8 * i)
     return atomic_replace(mailbox, state, (state & ~(VERSION - 1)) | BUSY)
 
 

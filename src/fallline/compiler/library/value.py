@@ -13,7 +13,7 @@ import functools
 import hashlib
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,11 @@ class Value:
         wide = np.dtype(np.int32 if dtype.itemsize <= 2 or dtype == np.int32 else np.int64)
         result = self.builder.fptosi(self.ir, llvm_type(wide))
         return Value(self.builder, result, wide).astype(dtype)
+
+
+def integers(builder: ir.IRBuilder, *values: ir.Value) -> Iterator[Value]:
+    """The int64 arguments of an emitter as Values."""
+    return (Value(builder, value, np.int64) for value in values)
 
 
 def where(condition: Value, x: Value | float, y: Value | float) -> Value:

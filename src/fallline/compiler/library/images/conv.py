@@ -7,13 +7,13 @@ turn_text(dtype, lanes)             a matrix transposed: samples into lanes, and
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fallline.compiler.library.products import gemm
+from fallline.compiler.library.template import read, replaced
 
 Tile = tuple[int, int]  # output channels, vectors
 
@@ -53,12 +53,12 @@ def weight_tile(outs: int, taps: int) -> Tile:
 
 def convolve_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
     """The kernel of a block of samples."""
-    return _text("conv_vector.py", dtype, "16, 8, 3", (lanes, *tile))
+    return _text("conv_vector.py", dtype, "= 16, 8, 3", (lanes, *tile))
 
 
 def correlate_text(dtype: DTypeLike, lanes: int, tile: Tile) -> str:
     """The kernel of the weights' gradient."""
-    return _text("conv_weights.py", dtype, "16, 4, 6", (lanes, *tile))
+    return _text("conv_weights.py", dtype, "= 16, 4, 6", (lanes, *tile))
 
 
 def turn_text(dtype: DTypeLike, lanes: int) -> str:
@@ -66,25 +66,21 @@ def turn_text(dtype: DTypeLike, lanes: int) -> str:
     dtype = np.dtype(dtype)
     if dtype.kind == "f" and dtype.itemsize > 2:
         return _text("turn_vector.py", dtype, "= 16", (lanes,))
-    return _source("turn_loops.py").replace("float32", dtype.name if dtype.kind != "b" else "bool")
+    return _text("turn_loops.py", dtype)
 
 
 def windows_text(dtype: DTypeLike) -> str:
     """The windows of one sample as a matrix; see `windows_loops`."""
-    return _source("windows_loops.py").replace("float32", np.dtype(dtype).name)
+    return _text("windows_loops.py", dtype)
 
 
 def fold_text(dtype: DTypeLike) -> str:
     """Its transpose; see `fold_loops`."""
-    return _source("fold_loops.py").replace("float32", np.dtype(dtype).name)
+    return _text("fold_loops.py", dtype)
 
 
-def _text(file: str, dtype: DTypeLike, old: str, numbers: tuple[int, ...]) -> str:
-    new = ", ".join(map(str, numbers))
-    text = _source(file).replace("float32", np.dtype(dtype).name)
-    return text.replace(old, f"= {new}" if old.startswith("=") else new)
-
-
-@functools.cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(name).read_text()
+def _text(file: str, dtype: DTypeLike, old: str = "", numbers: tuple[int, ...] = ()) -> str:
+    words = {"float32": np.dtype(dtype).name}
+    if old:
+        words[old] = f"= {', '.join(map(str, numbers))}"
+    return replaced(read(Path(__file__).with_name(file)), words)

@@ -19,16 +19,14 @@ convolution; with tapped = -1 its transpose.
 
 from __future__ import annotations
 
-import functools
 from itertools import product
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from fallline.compiler.library.machine import operation
-from fallline.compiler.library.value import Value, where
+from fallline.compiler.library.value import Value, integers, where
 from fallline.compiler.library.vector import Unit, Variable, loop, when
 
 _INT = types.int64
@@ -50,15 +48,13 @@ def convolve_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
         height, width, channels, first, last, taps, edge, pixel, along, tapped, columns,
     ):  # fmt: skip
         unit = Unit(builder, dtype, lanes)
-        x0, xc, xi, xj, xq, w0, wo, wc, wi, wj, y0, yo, yq = _integers(
+        x0, xc, xi, xj, xq, w0, wo, wc, wi, wj, y0, yo, yq = integers(
             builder, x0, xc, xi, xj, xq, w0, wo, wc, wi, wj, y0, yo, yq
         )
-        height, width, channels, first, last, taps = _integers(
+        height, width, channels, first, last, taps = integers(
             builder, height, width, channels, first, last, taps
         )
-        edge, pixel, along, tapped, columns = _integers(
-            builder, edge, pixel, along, tapped, columns
-        )
+        edge, pixel, along, tapped, columns = integers(builder, edge, pixel, along, tapped, columns)
         zero = height.constant(0)
         # Rows beyond the last are the last one again: the same values, written once more.
         row = [where(height > i, i, height - 1) for i in range(rows)]
@@ -124,10 +120,10 @@ def correlate_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
         height, start, stop, n_i, n_j, samples, y_rows, y_columns,
     ):  # fmt: skip
         unit = Unit(builder, dtype, lanes)
-        x0, xp, xq, xc, xi, xj = _integers(builder, x0, xp, xq, xc, xi, xj)
-        y0, yp, yq, yo, s0, again = _integers(builder, y0, yp, yq, yo, s0, again)
-        height, start, stop, n_i, n_j = _integers(builder, height, start, stop, n_i, n_j)
-        samples, y_rows, y_columns = _integers(builder, samples, y_rows, y_columns)
+        x0, xp, xq, xc, xi, xj = integers(builder, x0, xp, xq, xc, xi, xj)
+        y0, yp, yq, yo, s0, again = integers(builder, y0, yp, yq, yo, s0, again)
+        height, start, stop, n_i, n_j = integers(builder, height, start, stop, n_i, n_j)
+        samples, y_rows, y_columns = integers(builder, samples, y_rows, y_columns)
         zero = height.constant(0)
         row = [where(height > i, i, height - 1) for i in range(rows)]
         cells = list(product(range(rows), range(vectors)))
@@ -171,7 +167,7 @@ def reduce_tile(dtype: str, lanes: int, rows: int, vectors: int) -> Any:
     @operation(types.void, *_operands(0), *_operands(1), _INT, _INT)
     def reduce(builder, sums, s0, w, w0, wo, height, width):
         unit = Unit(builder, dtype, lanes)
-        s0, w0, wo, height, width = _integers(builder, s0, w0, wo, height, width)
+        s0, w0, wo, height, width = integers(builder, s0, w0, wo, height, width)
         for k, (r, v) in enumerate(product(range(rows), range(vectors))):
             with when((height > r) & (width > v)):
                 total = unit.sum(unit.load(sums, s0 + k * lanes))
@@ -184,15 +180,17 @@ def turn_tile(dtype: str, lanes: int) -> Any:
     """For kernels: turn(x, x0, x_step, y, y0, y_step, height, width): y = x transposed.
 
     x has `height` rows of `width` elements, y `width` rows of `height`, `x_step` and `y_step`
-    elements from one to the next; no more than `lanes` of either. Only these are touched.
+    elements from one to the next; no more than `lanes` of either. Only these are touched, but where
+    the rows of y are vectors: they are filled up with the last row of x.
     """
 
     @operation(types.void, *_operands(1), *_operands(1), _INT, _INT)
     def turn(builder, x, x0, x_step, y, y0, y_step, height, width):
         unit = Unit(builder, dtype, lanes)
-        x0, x_step, y0, y_step = _integers(builder, x0, x_step, y0, y_step)
-        height, width = _integers(builder, height, width)
-        across, down = unit.first(width), unit.first(height)
+        x0, x_step, y0, y_step = integers(builder, x0, x_step, y0, y_step)
+        height, width = integers(builder, height, width)
+        across = unit.first(width)
+        down = unit.first(where(y_step == lanes, y_step, height))
         rows = [where(height > i, i, height - 1) for i in range(lanes)]
         block = unit.transpose([unit.load(x, x0 + i * x_step, across) for i in rows])
         for j, vector in enumerate(block):
@@ -205,7 +203,3 @@ def turn_tile(dtype: str, lanes: int) -> Any:
 def _operands(steps: int) -> tuple[types.Type | None, ...]:
     """A pointer, the index of its first element, and so many steps."""
     return None, *[_INT] * (1 + steps)
-
-
-def _integers(builder: ir.IRBuilder, *values: ir.Value) -> map:
-    return map(functools.partial(Value, builder, dtype=np.int64), values)

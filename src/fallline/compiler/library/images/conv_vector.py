@@ -6,6 +6,8 @@
 Rows of y go one after the other; of each, tiles of some pixels by some channels. The rows of the
 kernel that meet the image are known for a row of y; its columns only at the left and right edges
 are not all of them.
+
+A template: `conv.convolve_text` replaces the type and the line of constants.
 """
 
 from fallline.compiler.library.images.conv_tiles import convolve_tile

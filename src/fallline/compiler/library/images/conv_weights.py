@@ -7,6 +7,8 @@ Elements of w are taken in tiles, some output channels by some of the elements (
 column) that follow one another. All tiles are brought on by a block of samples, which is then in a
 near cache, before the next; at the end their lanes are summed up. Where the image is padded, or
 lanes are empty, the channels that are needed are copied first, with zeros.
+
+A template: `conv.correlate_text` replaces the type and the line of constants.
 """
 
 from numpy import float32

@@ -13,7 +13,6 @@ Explicit vectors serve where samples lie in lanes (`pool_tiles`), plain loops el
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from numpy.typing import DTypeLike
 
 from fallline.compiler.library.images import pool_loops
 from fallline.compiler.library.products import gemm
+from fallline.compiler.library.template import read, replaced
 
 # What a kernel does for an output or a pixel, its operands after the first, its further arguments.
 _ACTS = {
@@ -39,23 +39,19 @@ def text(name: str, dtype: DTypeLike, lanes: int) -> str:
     if lanes == 1 or dtype.kind != "f" or not gemm.available():
         return pool_loops.text(name, dtype, lanes)
     act, operands, more = _ACTS[name]
-    head, windows, pixels = re.split(r"(?m)^def ", _source())
+    file = read(Path(__file__).with_name("pool_vector.py"))
+    head, windows, pixels = re.split(r"(?m)^def ", file)
     body = "def " + (windows if act.startswith("window") else pixels)
     body = re.sub(r"def \w+\(", "def kernel(", body)
     declared = "\n    ".join(f'{k}: "{v or "float32"}*",' for k, v in operands.items())
-    result = (head + body).replace('OPERANDS: "float32*",', declared)
-    for old, new in {
+    words = {
+        'OPERANDS: "float32*",': declared,
         "OPERANDS": ", ".join(operands),
-        "TAPS, ": more,
         "window_max": act,
         "pool_float32": f"pool_{name}_float32",
         "float32": dtype.name,
         "LANES = 16": f"LANES = {lanes}",
-    }.items():
-        result = result.replace(old, new)
-    return result
-
-
-@functools.cache
-def _source() -> str:
-    return Path(__file__).with_name("pool_vector.py").read_text()
+    }
+    if act.startswith("pixel"):
+        words["TAPS, "] = more
+    return replaced(head + body, words)

@@ -7,17 +7,15 @@ windows a pixel is in, is worked out around these; here they are ranges to go th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from fallline.compiler.library.machine import operation
-from fallline.compiler.library.value import Value
+from fallline.compiler.library.value import Value, integers
 from fallline.compiler.library.vector import Unit, Variable, loop
 
 _INT = types.int64
@@ -35,7 +33,7 @@ def window_max(dtype: str, lanes: int) -> Any:
     @operation(types.void, *_WINDOW, None)
     def place(builder, x, x0, x_row, i0, i1, j0, j1, kw, y0, y):
         unit, counter = Unit(builder, dtype, lanes), Unit(builder, "int32", lanes)
-        x0, x_row, i0, i1, j0, j1, kw, y0 = _integers(builder, x0, x_row, i0, i1, j0, j1, kw, y0)
+        x0, x_row, i0, i1, j0, j1, kw, y0 = integers(builder, x0, x_row, i0, i1, j0, j1, kw, y0)
         best, where = Variable(builder, unit.type), Variable(builder, counter.type)
         best.set(unit.load(x, x0 + i0 * x_row + j0 * lanes))
         where.set(_number(counter, i0 * kw + j0))
@@ -58,7 +56,7 @@ def window_pick(dtype: str, lanes: int) -> Any:
     @operation(types.void, *_WINDOW, None, None)
     def pick(builder, x, x0, x_row, i0, i1, j0, j1, kw, y0, places, y):
         unit, counter = Unit(builder, dtype, lanes), Unit(builder, "int32", lanes)
-        x0, x_row, i0, i1, j0, j1, kw, y0 = _integers(builder, x0, x_row, i0, i1, j0, j1, kw, y0)
+        x0, x_row, i0, i1, j0, j1, kw, y0 = integers(builder, x0, x_row, i0, i1, j0, j1, kw, y0)
         where, found = counter.load(places, y0), Variable(builder, unit.type)
         found.set(unit.zero())
         with _each(i0, i1, j0, j1) as (i, j):
@@ -76,7 +74,7 @@ def window_sum(dtype: str, lanes: int) -> Any:
     @operation(types.void, *_WINDOW, None)
     def add(builder, x, x0, x_row, i0, i1, j0, j1, kw, y0, y):
         unit = Unit(builder, dtype, lanes)
-        x0, x_row, i0, i1, j0, j1, y0 = _integers(builder, x0, x_row, i0, i1, j0, j1, y0)
+        x0, x_row, i0, i1, j0, j1, y0 = integers(builder, x0, x_row, i0, i1, j0, j1, y0)
         total = Variable(builder, unit.type)
         total.set(unit.zero())
         with _each(i0, i1, j0, j1) as (i, j):
@@ -98,8 +96,8 @@ def pixel_put(dtype: str, lanes: int) -> Any:
         builder, y, y0, y_row, k0, k1, m0, m1, t0, t_row, t_column, x0, places, x
     ):  # fmt: skip
         unit, counter = Unit(builder, dtype, lanes), Unit(builder, "int32", lanes)
-        y0, y_row, k0, k1, m0, m1 = _integers(builder, y0, y_row, k0, k1, m0, m1)
-        t0, t_row, t_column, x0 = _integers(builder, t0, t_row, t_column, x0)
+        y0, y_row, k0, k1, m0, m1 = integers(builder, y0, y_row, k0, k1, m0, m1)
+        t0, t_row, t_column, x0 = integers(builder, t0, t_row, t_column, x0)
 
         def term(at: Value, k: Value, m: Value) -> ir.Value:
             t = _number(counter, t0 + k * t_row + m * t_column)
@@ -117,7 +115,7 @@ def pixel_spread(dtype: str, lanes: int) -> Any:
     @operation(types.void, None, *[_INT] * 7, None)
     def spread(builder, y, y0, y_row, k0, k1, m0, m1, x0, x):
         unit = Unit(builder, dtype, lanes)
-        y0, y_row, k0, k1, m0, m1, x0 = _integers(builder, y0, y_row, k0, k1, m0, m1, x0)
+        y0, y_row, k0, k1, m0, m1, x0 = integers(builder, y0, y_row, k0, k1, m0, m1, x0)
         _gather(unit, (y0, y_row), (k0, k1, m0, m1), lambda at, k, m: unit.load(y, at), x, x0)
 
     return spread
@@ -149,7 +147,3 @@ def _each(i0: Value, i1: Value, j0: Value, j1: Value) -> Iterator[tuple[Value, V
 def _number(counter: Unit, value: Value) -> ir.Value:
     """An int32 in every lane."""
     return counter.broadcast(counter.builder.trunc(value.ir, counter.element))
-
-
-def _integers(builder: ir.IRBuilder, *values: ir.Value) -> map:
-    return map(functools.partial(Value, builder, dtype=np.int64), values)

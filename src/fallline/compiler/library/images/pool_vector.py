@@ -5,6 +5,9 @@
 
 A plane is a channel of a block of samples. The window of output (p, q) begins at pixel
 (p down - above, q right - left).
+
+A template: `pool.text` keeps one of the two functions, as the kernel, and replaces the type, the
+number of lanes, what is done for each output or pixel, and the words in capitals in its arguments.
 """
 
 from fallline.compiler.library.images import pool_tiles

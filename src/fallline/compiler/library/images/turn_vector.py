@@ -1,7 +1,10 @@
 # name: turn_float32
 # ruff: noqa: F722
 # mypy: ignore-errors
-"""y = x transposed, in squares of as many rows and columns as a vector has lanes."""
+"""y = x transposed, in squares of as many rows and columns as a vector has lanes.
+
+A template: `conv.turn_text` replaces the type and the number of lanes.
+"""
 
 from fallline.compiler.library.images.conv_tiles import turn_tile
 

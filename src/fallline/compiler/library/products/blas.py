@@ -1,7 +1,7 @@
-"""Matrix products: the BLAS that NumPy or SciPy brings, called by address, or plain loops.
+"""Matrix products by the BLAS that NumPy or SciPy brings, called by address.
 
-    gemm_text(dtype)      the kernel; its first argument is the address of
-    gemm_function(dtype)  the BLAS function, 0 where there is none
+    gemm_function(dtype)  the address of the BLAS function, 0 where there is none
+    gemm_text(dtype)      the kernel that calls it; the address is its first argument
 
     kernel(function, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc, accumulate)
 
@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fallline.compiler.library.template import read, replaced
+
 _LETTERS: dict[np.dtype[Any], str] = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
 
 
@@ -42,11 +44,9 @@ class _Blas(NamedTuple):
 
 
 def gemm_text(dtype: DTypeLike) -> str:
-    """The text of the matrix product's kernel for a dtype."""
-    dtype = np.dtype(dtype)
-    file = "gemm_blas.py" if gemm_function(dtype) else "gemm_loops.py"
-    text = Path(__file__).with_name(file).read_text().replace("float32", dtype.name)
-    return text.replace("gemm_cblas", _blas().call)
+    """The text of the matrix product's kernel for a dtype that BLAS has."""
+    words = {"float32": np.dtype(dtype).name, "gemm_cblas": _blas().call}
+    return replaced(read(Path(__file__).with_name("gemm_blas.py")), words)
 
 
 def gemm_function(dtype: DTypeLike) -> int:

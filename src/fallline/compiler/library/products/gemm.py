@@ -29,10 +29,12 @@ from numpy.typing import DTypeLike
 
 from fallline.compiler import host
 from fallline.compiler.library.products import blas
+from fallline.compiler.library.template import read, replaced
 
 VERSION = 1  # of BLOCKINGS, LIMITS and `serves`: another may give other bits
 SERVICES = ("vector", "blas", "loops")
 FORMS = ("NN", "NT", "TN", "TT")
+_FOLDER = Path(__file__).parent
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -116,15 +118,13 @@ def gemm_text(
     form = "NT"[trans_a] + "NT"[trans_b]
     register, rows, vectors, depth, packed = blocking or BLOCKINGS[instruction_set()]
     numbers = (register // dtype.itemsize, rows, vectors, packed if trans_b else depth)
-    text = _source("gemm_vector.py")
-    for old, new in {
+    words = {
         "gemm_vector_float32": f"gemm_vector_{form}_{dtype.name}",
         "float32": dtype.name,
         "= 16, 8, 3, 256": f"= {', '.join(map(str, numbers))}",
         "TRANS_B = 0, 0": f"TRANS_B = {int(trans_a)}, {int(trans_b)}",
-    }.items():
-        text = text.replace(old, new)
-    return text
+    }
+    return replaced(read(_FOLDER / "gemm_vector.py"), words)
 
 
 class Call(NamedTuple):
@@ -147,13 +147,8 @@ def call_of(service: str, dtype: DTypeLike, form: str) -> Call:
         return Call(gemm_text(dtype, bool(trans[0]), bool(trans[1])), (), False)
     if service == "blas":
         return Call(blas.gemm_text(dtype), (blas.gemm_function(dtype), *trans), True)
-    text = _source("gemm_loops.py").replace("float32", np.dtype(dtype).name)
+    text = replaced(read(_FOLDER / "gemm_loops.py"), {"float32": np.dtype(dtype).name})
     return Call(text, (0, *trans), False)
-
-
-@functools.cache
-def _source(name: str) -> str:
-    return Path(__file__).with_name(name).read_text()
 
 
 # Splitting a product ------------------------------------------------------------------------------

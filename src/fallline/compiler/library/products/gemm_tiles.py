@@ -15,17 +15,14 @@ the tile that it is in, nor on the lane, nor on the number of lanes.
 
 from __future__ import annotations
 
-import functools
 from itertools import product
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic
 
 from fallline.compiler.library.machine import operation, private_array
-from fallline.compiler.library.value import Value, where
+from fallline.compiler.library.value import Value, integers, where
 from fallline.compiler.library.vector import Unit, Variable, loop, when
 
 AHEAD = 4  # vectors: so far before it is packed, a row of B is asked for
@@ -43,8 +40,8 @@ def tile(dtype: str, lanes: int, rows: int, vectors: int, trans_a: int) -> Any:
     @operation(types.void, *_MATRIX, *_MATRIX, *_MATRIX, _INT, _INT, _INT, _INT)
     def multiply(builder, a, a0, lda, b, b0, ldb, c, c0, ldc, height, width, depth, add):
         unit = Unit(builder, dtype, lanes)
-        a0, lda, b0, ldb, c0, ldc = _integers(builder, a0, lda, b0, ldb, c0, ldc)
-        height, width, depth, add = _integers(builder, height, width, depth, add)
+        a0, lda, b0, ldb, c0, ldc = integers(builder, a0, lda, b0, ldb, c0, ldc)
+        height, width, depth, add = integers(builder, height, width, depth, add)
 
         def emit(most: int) -> None:
             """The tile of `most` rows and as many vectors as there are."""
@@ -100,8 +97,8 @@ def pack(dtype: str, lanes: int) -> Any:
     @operation(types.void, *_MATRIX, *_MATRIX, _INT, _INT)
     def transpose(builder, b, b0, ldb, panel, p0, stride, height, width):
         unit = Unit(builder, dtype, lanes)
-        b0, ldb, p0, stride = _integers(builder, b0, ldb, p0, stride)
-        height, width = _integers(builder, height, width)
+        b0, ldb, p0, stride = integers(builder, b0, ldb, p0, stride)
+        height, width = integers(builder, height, width)
         starts = [b0 + where(height > i, i, height - 1) * ldb for i in range(lanes)]
         with loop(width.constant(0), width, lanes) as j:
             mask = unit.first(width - j)
@@ -114,7 +111,7 @@ def pack(dtype: str, lanes: int) -> Any:
     return transpose
 
 
-def memory(count: int) -> Any:
+def private_array_of(count: int) -> Any:
     """For kernels: allocate(like), a private array of so many of the pointer's elements.
 
     It begins at a cache line, lies on the stack, is not initialised, and is gone when the kernel
@@ -128,7 +125,3 @@ def memory(count: int) -> Any:
         return like(like), lower
 
     return intrinsic(allocate)
-
-
-def _integers(builder: ir.IRBuilder, *values: ir.Value) -> map:
-    return map(functools.partial(Value, builder, dtype=np.int64), values)

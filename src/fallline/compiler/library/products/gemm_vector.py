@@ -7,20 +7,26 @@ A panel is as many columns of op(B) as a tile has, and of its rows as many as fi
 rows of C are brought on by it before the next. A transposed B is packed into a panel of its own.
 Another is read where it lies, unless there are so many rows of C that copying it first costs less,
 or it is so wide that its rows come to lie in the same few places of a cache.
+
+A template: `gemm.gemm_text` replaces the type, the name and the two lines of constants.
 """
 
 from numpy import float32
 
-from fallline.compiler.library.products.gemm_tiles import memory, pack, tile
+from fallline.compiler.library.products.gemm_tiles import pack, private_array_of, tile
 
 LANES, ROWS, VECTORS, DEPTH = 16, 8, 3, 256
 TRANS_A, TRANS_B = 0, 0
 WIDTH = LANES * VECTORS
 
+# Rows whose distance is a multiple of PAGE bytes, 64 cache lines, share the places of a near cache.
+# Each tile reads its panel again, and a copy costs about what a few tiles lose if rows drive one
+# another out: so FEW rows of C, some tiles, are worth one then. Where rows do not, what it saves
+# (pages to look up, lines to fetch ahead) is less, and takes MANY.
 PAGE, FEW, MANY = 4096, 32, 256
 ITEM = float32(0).itemsize
 
-allocate = memory(DEPTH * WIDTH)
+allocate = private_array_of(DEPTH * WIDTH)
 transpose = pack("float32", LANES)
 multiply = tile("float32", LANES, ROWS, VECTORS, TRANS_A)
 
