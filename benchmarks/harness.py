@@ -60,7 +60,7 @@ class Workload:
 
     ours   the rows of ours whose ratio to every peer is shown
     rate   how much of what a sample is: (bytes / 1e9, "GB/s"), shown per second of the median
-    flops  of matrix products that a sample has to compute
+    flops  of products, of matrices or images, that a sample has to compute
     limit  what bounds it, said where a promise is missed;  note  what a reader must know
     """
 

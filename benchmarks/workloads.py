@@ -146,6 +146,7 @@ def _image(name: str, title: str, *bounds: Bound, samples: int, note: str = "") 
         samples=samples,
         flops=IMAGES[name].flops,
         limit="the convolutions (table of the step's phases below).",
+        repeats=2,
         note=note,
         group="images",
     )
@@ -167,6 +168,7 @@ def _threads(name: str, title: str, samples: int) -> Workload:
         ),
         threads=2,
         samples=samples,
+        repeats=2,
         ours=(OURS, f"{OURS}, 1 thread"),
         flops=IMAGES[name].flops,
         note="Rows without a number of threads use 2; see above how many times the multiply-adds "
@@ -196,8 +198,9 @@ def _convolution(channels: str, at_most: float) -> Workload:
         flops=chosen.flops,
         limit="multiply-adds: a direct convolution makes all of them but those with zeros around "
         "the image.",
-        note="All rows but NumPy's arrays hold images in the layout that they have between the "
-        "layers of a network; GF/s count products with the zeros around the image.",
+        note="Images lie as they do between the layers of a network, ours like the peers'; from "
+        "NumPy's arrays, and to them, they are turned. GF/s count products with the zeros around "
+        "an image.",
         group="conv3x3",
     )
 
@@ -363,8 +366,8 @@ def _predict_images(rows: int, at_most: float, samples: int) -> Workload:
         threads=2,
         samples=samples,
         rate=(rows, "images/s"),
-        limit="one image: the way to the kernels and back, and kernels that have a single sample "
-        "to fill their lanes with." if rows == 1 else "the convolutions.",
+        limit="the way to the kernels and back, and convolutions as products of matrices: one "
+        "image cannot fill the lanes that many do." if rows == 1 else "the convolutions.",
         note=PREDICT_NOTE,
         group="predict",
     )  # fmt: skip

@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[roof.Roof, int], list[Table]]] = {
     "functions": lambda top, rounds: functions.tables(rounds),
     "randoms": lambda top, rounds: randoms.tables(rounds),
     "steps": steps.tables,
+    "images": steps.image_tables,
 }
 
 

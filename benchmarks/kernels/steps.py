@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import fallline as fl
+from benchmarks.images import IMAGES, ImageProblem
 from benchmarks.problem import PROBLEMS, Problem
 from fallline.compiler import store
 from fallline.compiler.launch import Launch
@@ -21,21 +22,21 @@ from .roof import Roof
 from .table import Table, percent
 from .timing import seconds, walking
 
-# A phase is timed in so many turns at most, about as long as this in all, after each whole step,
-# which puts its memory in order again.
-TURNS, SECONDS = 32, 2e-3
+# A phase is timed so often, in so many turns at most, about as long as this in all, after each
+# whole step, which puts its memory in order again. Of long steps there are fewer rounds.
+TIMES, TURNS, SECONDS = 3, 32, 2e-3
+ROUND_SECONDS = 10.0  # of all rounds on one thread, unless two of them take longer
 MANY = 200
+
+PRODUCTS = ("matmul", "convolve", "convolve_back", "correlate")
+COPIES = ("gather", "to_lanes", "from_lanes")
 
 
 class Step:
     """A trainer of a problem, its plan and its frame, and a walk for each phase."""
 
-    def __init__(self, problem: Problem) -> None:
-        net = fl.nn.mlp(list(problem.sizes), dropout=problem.dropout, seed=0)
-        self.trainer = fl.train.Trainer(
-            net, problem.data(), loss="cross_entropy", optimizer=fl.optim.adam(lr=1e-3),
-            batch_size=problem.batch, seed=0,
-        )  # fmt: skip
+    def __init__(self, problem: Problem | ImageProblem) -> None:
+        self.trainer = trainer(problem)
         self.trainer.steps(2)
         bound = self.trainer._step_of(problem.batch)
         self.plan, self.bases = bound.step.plan, bound.frame.walk.bases.copy()
@@ -46,6 +47,8 @@ class Step:
         self.phases = joined(self.plan.lowered.launches)
         self.whole = self._walk(self.plan.program(), bound.frame.walk.calls_blas)
         self.walks = [self._alone(launches) for launches in self.phases]
+        state = self.trainer.params, *self.trainer.slots, *self.trainer.buffers
+        self.state = [(array, array.copy()) for array in state]
 
     def _bind(self, node: Any, array: np.ndarray) -> None:
         self.bases[self.plan.base_of[node][0]] = array.ctypes.data
@@ -69,13 +72,16 @@ class Step:
         alone = [float("inf")] * len(self.walks)
         whole = many = float("inf")
         fl.set_threads(n_threads)
-        for _ in range(rounds):
+        once = seconds(self._first, 1) * len(self.walks)
+        for _ in range(max(2, min(rounds, int(ROUND_SECONDS / once)))):
             for i, walk in enumerate(self.walks):
-                self.whole.run(1, 1)
+                self._first()
                 n = min(n_threads, len(self.phases[i][0].rows))
-                turns = max(1, min(TURNS, int(SECONDS / seconds(walking(walk, n), 1))))
-                alone[i] = min(alone[i], seconds(walking(walk, n), turns))
+                turns = max(1, min(TURNS, int(SECONDS / seconds(walking(walk, n), 1)))) // TIMES
+                for _ in range(TIMES):
+                    alone[i] = min(alone[i], seconds(walking(walk, n), max(1, turns)))
         for _ in range(rounds):
+            self._first()
             n = min(n_threads, max(len(phase[0].rows) for phase in self.phases))
             whole = min(whole, seconds(walking(self.whole, n), 4))
             n = max(2, min(MANY, int(0.02 / whole)))
@@ -83,6 +89,28 @@ class Step:
             self.trainer.steps(n)
             many = min(many, (perf_counter() - start) / n)
         return alone, whole, many
+
+    def _first(self, turns: int = 1) -> None:
+        """The step that the trainer would make first: an update that was repeated is undone."""
+        for array, before in self.state:
+            np.copyto(array, before)
+        self.whole.run(turns, 1)
+        assert np.isfinite(self.loss), "a step that is not finite ends early"
+
+
+def trainer(problem: Problem | ImageProblem) -> fl.train.Trainer:
+    """As the workloads have it, with weights of its own."""
+    if isinstance(problem, ImageProblem):
+        name, args = problem.model
+        net = getattr(fl.nn.models, name)(*args)
+        optimizer = getattr(fl.optim, problem.optimizer)(lr=problem.lr)
+    else:
+        net = fl.nn.mlp(list(problem.sizes), dropout=problem.dropout, seed=0)
+        optimizer = fl.optim.adam(lr=problem.lr)
+    return fl.train.Trainer(
+        net, problem.data(), loss="cross_entropy", optimizer=optimizer,
+        batch_size=problem.batch, seed=0,
+    )  # fmt: skip
 
 
 def joined(launches: list[Launch]) -> list[list[Launch]]:
@@ -97,10 +125,16 @@ def joined(launches: list[Launch]) -> list[list[Launch]]:
 
 
 def tables(roof: Roof, rounds: int) -> list[Table]:
+    """Of fully connected networks."""
     return [_table(name, problem, roof, rounds) for name, problem in PROBLEMS.items()]
 
 
-def _table(name: str, problem: Problem, roof: Roof, rounds: int) -> Table:
+def image_tables(roof: Roof, rounds: int) -> list[Table]:
+    """Of networks of images."""
+    return [_table(name, problem, roof, rounds) for name, problem in IMAGES.items()]
+
+
+def _table(name: str, problem: Problem | ImageProblem, roof: Roof, rounds: int) -> Table:
     step = Step(problem)
     found = {n: step.seconds(n, rounds) for n in (1, 2)}
     table = Table(
@@ -122,12 +156,13 @@ def _table(name: str, problem: Problem, roof: Roof, rounds: int) -> Table:
 NOTE = (
     "Each phase alone, its memory warm; `->` joins the kernels that a job calls one after another. "
     "Bytes are those of the arrays that it touches. The share is that of the roof named, the lower "
-    "one; operations of loops are counted one each, exp like a sum."
+    "one; operations of loops are counted one each, exp like a sum. Of a convolution's products "
+    "those with the zeros around an image are counted, though none is made."
 )
 
 
 def _products(step: Step, alone: list[float], roof: Roof) -> str:
-    """What bounds the step: how much of it are matrix products, and how near the roof those are."""
+    """What bounds the step: how much of it are products, and how near the roof those are."""
     phases = [(sum(x.flops for x in phase if _is_product(x)), phase) for phase in step.phases]
     within = sum(taken for taken, (flops, _) in zip(alone, phases) if flops)
     reached = sum(flops for flops, _ in phases) / within / 1e9
@@ -139,7 +174,7 @@ def _products(step: Step, alone: list[float], roof: Roof) -> str:
 
 
 def _is_product(launch: Launch) -> bool:
-    return launch.title == "matmul"
+    return launch.title in PRODUCTS
 
 
 def _row(launches: list[Launch], one: float, two: float, roof: Roof) -> list[object]:
@@ -148,7 +183,7 @@ def _row(launches: list[Launch], one: float, two: float, roof: Roof) -> list[obj
     others = sum(launch.flops for launch in launches) - products
     nbytes = sum(launch.nbytes for launch in launches)
     title, jobs = " -> ".join(launch.title for launch in launches), len(launches[0].rows)
-    kind = "copy" if title == "gather" else "in place" if others else "read"
+    kind = "copy" if title in COPIES else "in place" if others else "read"
     share, which = roof.share(one, products, others, nbytes, kind, 1)
     rates = (products + others) / one / 1e9, nbytes / one / 1e9
     row = [title.replace("|", "/"), jobs, one * 1e6, *rates, percent(share)]

@@ -17,6 +17,7 @@ from benchmarks.convolution import CONVOLUTIONS, PADDING, Convolution, figures
 from benchmarks.worker import Measure, one_by_one, serve, serve_check
 
 PRODUCTS = ("convolve", "convolve_back", "correlate")
+TURNS = ("to_lanes", "from_lanes")  # from NumPy's layout, and to it
 
 
 def build(problem: Convolution):
@@ -45,38 +46,76 @@ def calls(problem: Convolution) -> Callable[[], list[np.ndarray]]:
     return call
 
 
-def kernels(problem: Convolution) -> Callable[[], object]:
-    """A walk over the launches that multiply; a whole one before it has put the images there."""
-    from fallline.compiler import store
-    from fallline.compiler.walker import Program, Walk
+class Kernels:
+    """All launches but those that turn images, each convolution over memory of its own.
 
-    plan, arrays = build(problem)
-    frame = plan.frame()
-    results = frame(arrays)
-    program = Program()
-    for launch in plan.lowered.launches:
-        if launch.title in PRODUCTS:
-            phase = program.phase(len(launch.rows))
-            phase.call(store.load(launch.text), [plan._row(row) for row in launch.rows])
-    walk = Walk(program.array(), plan.n_bases, False, plan.private_bytes)
-    walk.bases[1:] = frame.walk.bases[1:]
-    threads = int(os.environ["BENCH_THREADS"])
-    walk.kept = frame, results, arrays  # type: ignore[attr-defined]  # their memory
-    return lambda: walk.run(1, threads)
+    So it is in a network; in the plan one's image lies where another's was, and is turned to there
+    again.
+    """
+
+    def __init__(self, problem: Convolution) -> None:
+        plan, self.arrays = build(problem)
+        self.frame = plan.frame()
+        self.results = self.frame(self.arrays)
+        self.threads = int(os.environ["BENCH_THREADS"])
+        self.kernels, self.readers, self.memories = [], [], [self.frame.workspace]
+        for launch in plan.lowered.launches:
+            assert not launch.joined, "a launch that cannot be called alone"
+            if launch.title in PRODUCTS:
+                self.memories.append(_copy(self.memories[-1]))
+            walk = self._walk(launch)
+            walk.run(1, 1)
+            if launch.title not in TURNS:
+                self.kernels.append(walk)
+            elif launch.title == "from_lanes":
+                self.readers.append(walk)
+
+    def _walk(self, launch):
+        """Of this launch, over the last memory."""
+        from fallline.compiler import memory, store
+        from fallline.compiler.walker import Program, Walk
+
+        plan, program = self.frame.plan, Program()
+        phase = program.phase(len(launch.rows))
+        phase.call(store.load(launch.text), [plan._row(row) for row in launch.rows])
+        walk = Walk(program.array(), plan.n_bases, launch.calls_blas, plan.private_bytes)
+        walk.bases[1:] = self.frame.walk.bases[1:]
+        walk.bases[memory.WORKSPACE] = memory.address(self.memories[-1])
+        return walk
+
+    def __call__(self) -> None:
+        for walk in self.kernels:
+            walk.run(1, self.threads)
+
+    def read(self) -> list[np.ndarray]:
+        """What they have computed now: y and both gradients."""
+        for result in self.results:
+            result[...] = 0
+        self()
+        for walk in self.readers:
+            walk.run(1, 1)
+        return self.results
+
+
+def _copy(array: np.ndarray) -> np.ndarray:
+    from fallline.compiler import memory
+
+    found = memory.allocate(array.nbytes)
+    np.copyto(found, array)
+    return found
 
 
 def prepare(problem: Convolution, mode: str) -> Measure:
-    work = calls(problem) if mode == "call" else kernels(problem)
-    return one_by_one(work)
+    return one_by_one(calls(problem) if mode == "call" else Kernels(problem))
 
 
-def check(problem: Convolution) -> list[float]:
-    return figures(*calls(problem)())
+def check(problem: Convolution, mode: str) -> list[float]:
+    return figures(*(calls(problem)() if mode == "call" else Kernels(problem).read()))
 
 
 if __name__ == "__main__":
-    chosen = CONVOLUTIONS[sys.argv[1]]
+    args = (CONVOLUTIONS[sys.argv[1]], sys.argv[2])
     if "check" in sys.argv:
-        serve_check(lambda: check(chosen))
+        serve_check(lambda: check(*args))
     else:
-        serve(lambda: prepare(chosen, sys.argv[2]))
+        serve(lambda: prepare(*args))

@@ -17,13 +17,11 @@ from benchmarks.worker import Measure, one_by_one, serve, serve_check
 def build(problem: ImageProblem, batches: int | None = None):
     """A trainer of the problem's network with the problem's initial weights."""
     import fallline as fl
-    from fallline import optim
 
-    optimizer = (
-        optim.adam(lr=problem.lr, b1=B1, b2=B2, eps=EPS)
-        if problem.optimizer == "adam"
-        else optim.momentum(lr=problem.lr, b=MOMENTUM)
-    )
+    if problem.optimizer == "adam":
+        optimizer = fl.optim.adam(lr=problem.lr, b1=B1, b2=B2, eps=EPS)
+    else:
+        optimizer = fl.optim.momentum(lr=problem.lr, b=MOMENTUM)
     return fl.train.Trainer(
         network(problem), problem.data(batches), loss="cross_entropy", optimizer=optimizer,
         batch_size=problem.batch, seed=0,

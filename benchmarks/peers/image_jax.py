@@ -42,11 +42,10 @@ def build(problem: ImageProblem, batches: int | None = None) -> Callable[[], Any
     import jax
     import optax
 
-    optimizer = (
-        optax.adam(problem.lr, b1=B1, b2=B2, eps=EPS)
-        if problem.optimizer == "adam"
-        else optax.sgd(problem.lr, momentum=MOMENTUM)
-    )
+    if problem.optimizer == "adam":
+        optimizer = optax.adam(problem.lr, b1=B1, b2=B2, eps=EPS)
+    else:
+        optimizer = optax.sgd(problem.lr, momentum=MOMENTUM)
 
     def loss_of(params: Arrays, running: Arrays, x, y):
         logits, running = network(problem.layers, params, running, x)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from tests.stress import disturbances, images, layers, processes, products, programs, training
+from tests.stress import (
+    disturbances,
+    elsewhere,
+    images,
+    layers,
+    processes,
+    products,
+    programs,
+    training,
+)
 from tests.stress.surroundings import Surroundings
 
 import fallline as fl
@@ -23,6 +32,8 @@ WEIGHTS: dict[Trial, int] = {
     products.a_stack: 1,
     layers.dense_layers: 10,
     images.convolutional_layers: 8,
+    elsewhere.matrices_elsewhere: 4,
+    elsewhere.images_elsewhere: 4,
     training.a_training: 6,
     training.several_trainings: 2,
     processes.spawned: 1,

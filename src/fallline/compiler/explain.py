@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fallline.core.spec import Spec
 
 LEGEND = {
-    "joined to": "joined to i: called in the jobs of launch i, after its kernel, on what it made",
+    "joined to": "joined to i: called in each job of launch i, after its kernel",
     "kernel as": "kernel as i: the kernel of launch i once more, with other arguments",
 }
 

@@ -70,6 +70,7 @@ def lower(graph: Graph, donate: dict[int, int] | None = None, guard: int | None 
             launches.append(launch)
             _check_reads(launch, unit, written)
         written |= unit.writes | {units.inside[w][0] for w in unit.writes if w in units.inside}
+    _check_results(launches, units)
     scalars = list(to.scalars.values())
     return Lowered(launches, units.inside, units.outputs, units.donors, scalars, to.private)
 
@@ -82,6 +83,18 @@ def _check_reads(launch: Launch, unit: Unit, written: set[Node]) -> None:
             continue
         if key not in written and key not in unit.writes:
             raise RuntimeError(f"compile: {launch.title} reads what nothing wrote; report it.")
+
+
+def _check_results(launches: list[Launch], units: Units) -> None:
+    """Some kernel must write each result that has elements."""
+    rows = [launch.rows[0] for launch in launches if launch.rows]
+    touched = {item.key for row in rows for item in row if isinstance(item, Place)}
+    touched |= {whole for part, (whole, _) in units.inside.items() if part in touched}
+    for root in units.outputs:
+        if root is None or not root.spec.size or root.is_input:
+            continue
+        if not {root, units.donors.get(root)} & touched:
+            raise RuntimeError(f"compile: nothing writes the result {root!r}; please report it.")
 
 
 PART = "part of a total"
