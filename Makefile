@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress lint format types bench clean
+.PHONY: help demo test fallback stress lint format types bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,9 @@ demo: $(VENV)/core.done ## compare ten optimizers on handwritten digits; the rep
 
 test: lint types ## every check: ruff, mypy, import-linter, pytest with the doctests
 	$(BIN)/pytest -q
+
+fallback: $(VENV)/dev.done ## the tests as on a processor without vector units: BLAS and plain loops
+	FALLLINE_CPU=x86-64-v2 $(BIN)/pytest -q tests/ops tests/compiler tests/train tests/nn
 
 stress: $(VENV)/dev.done ## random programs, shapes, types, threads, concurrent plans, forks, for MINUTES=10
 	$(BIN)/python -m tests.stress --minutes $(MINUTES)
