@@ -362,7 +362,7 @@ def _predict_images(rows: int, at_most: float, samples: int) -> Workload:
                   "channels_last"),
             _peer("predict_torch", "torch, inference_mode", "lenet", n, "inference_mode"),
         ),
-        bounds=(Bound(at_most, "torch, no_grad"),),
+        bounds=(Bound(at_most, BEST_TORCH),),
         threads=2,
         samples=samples,
         rate=(rows, "images/s"),

@@ -186,6 +186,7 @@ def probability_of_improvement(a: Any, b: Any) -> float:
     return float(np.mean((x > y) + 0.5 * (x == y))) if x.size and y.size else math.nan
 
 
+@functools.lru_cache(maxsize=1024)
 def student_quantile(p: float, dof: int) -> float:
     """The p-quantile of Student's t, by bisection of its integrated density (to about 1e-9)."""
     if p < 0.5:
