@@ -17,7 +17,8 @@ import numpy as np
 Size = tuple[int, int, int]  # channels, height, width
 
 BATCH = 128
-CHECK_STEPS = 5
+CHECK_STEPS = 3
+SMALL_LR = 1e-4  # Adam's usual one makes the first losses jump, and then roundings grow
 MOMENTUM = 0.9
 NORM_EPS, NORM_RATE = 1e-5, 0.1  # of batch normalisation: PyTorch's, and ours
 
@@ -218,8 +219,8 @@ def _block(name: str, narrow: int, wide: int) -> Block:
 
 IMAGES = {
     "lenet": ImageProblem(("lenet5", ()), LENET, (1, 28, 28), batches=20),
-    "adam_cnn": ImageProblem(("adam_cnn", ()), ADAM_CNN, (3, 32, 32), batches=4),
-    "2c2d": ImageProblem(("deepobs_2c2d", ()), TWO_TWO, (1, 28, 28), batches=10),
+    "adam_cnn": ImageProblem(("adam_cnn", ()), ADAM_CNN, (3, 32, 32), batches=4, lr=SMALL_LR),
+    "2c2d": ImageProblem(("deepobs_2c2d", ()), TWO_TWO, (1, 28, 28), batches=10, lr=SMALL_LR),
     "resnet20": ImageProblem(
         ("resnet", (20,)), _resnet(3), (3, 32, 32), batches=4, optimizer="momentum", lr=0.01
     ),

@@ -22,10 +22,9 @@ from .roof import Roof
 from .table import Table, percent
 from .timing import seconds, walking
 
-# A phase is timed so often, in so many turns at most, about as long as this in all, after each
-# whole step, which puts its memory in order again. Of long steps there are fewer rounds.
-TIMES, TURNS, SECONDS = 3, 32, 2e-3
-ROUND_SECONDS = 10.0  # of all rounds on one thread, unless two of them take longer
+# A phase alone is timed in so many turns at most, about as long as this in all, after each whole
+# step, which puts its memory in order again.
+TURNS, SECONDS = 32, 2e-3
 MANY = 200
 
 PRODUCTS = ("matmul", "convolve", "convolve_back", "correlate")
@@ -33,9 +32,13 @@ COPIES = ("gather", "to_lanes", "from_lanes")
 
 
 class Step:
-    """A trainer of a problem, its plan and its frame, and a walk for each phase."""
+    """A trainer of a problem, its plan and its frame, and a walk for each phase.
+
+    in_order  long phases are timed where they stand in the step, short ones alone
+    """
 
     def __init__(self, problem: Problem | ImageProblem) -> None:
+        self.in_order = isinstance(problem, ImageProblem)
         self.trainer = trainer(problem)
         self.trainer.steps(2)
         bound = self.trainer._step_of(problem.batch)
@@ -69,17 +72,10 @@ class Step:
 
     def seconds(self, n_threads: int, rounds: int) -> tuple[list[float], float, float]:
         """Least seconds of each phase, of the whole walk, of a step of many in one call."""
-        alone = [float("inf")] * len(self.walks)
-        whole = many = float("inf")
         fl.set_threads(n_threads)
-        once = seconds(self._first, 1) * len(self.walks)
-        for _ in range(max(2, min(rounds, int(ROUND_SECONDS / once)))):
-            for i, walk in enumerate(self.walks):
-                self._first()
-                n = min(n_threads, len(self.phases[i][0].rows))
-                turns = max(1, min(TURNS, int(SECONDS / seconds(walking(walk, n), 1)))) // TIMES
-                for _ in range(TIMES):
-                    alone[i] = min(alone[i], seconds(walking(walk, n), max(1, turns)))
+        found = zip(*(self._timed(n_threads) for _ in range(rounds)))
+        phases = [min(times) for times in found]
+        whole = many = float("inf")
         for _ in range(rounds):
             self._first()
             n = min(n_threads, max(len(phase[0].rows) for phase in self.phases))
@@ -88,14 +84,30 @@ class Step:
             start = perf_counter()
             self.trainer.steps(n)
             many = min(many, (perf_counter() - start) / n)
-        return alone, whole, many
+        return phases, whole, many
 
-    def _first(self, turns: int = 1) -> None:
+    def _timed(self, n_threads: int) -> list[float]:
+        """Seconds of each phase: alone, many times, or where it stands in the step."""
+        found = []
+        self._first()
+        self._restore()
+        for launches, walk in zip(self.phases, self.walks):
+            work, turns = walking(walk, min(n_threads, len(launches[0].rows))), 1
+            if not self.in_order:
+                self._first()
+                turns = max(1, min(TURNS, int(SECONDS / seconds(work, 1))))
+            found.append(seconds(work, turns))
+        return found
+
+    def _first(self) -> None:
         """The step that the trainer would make first: an update that was repeated is undone."""
+        self._restore()
+        self.whole.run(1, 1)
+        assert np.isfinite(self.loss), "a step that is not finite ends early"
+
+    def _restore(self) -> None:
         for array, before in self.state:
             np.copyto(array, before)
-        self.whole.run(turns, 1)
-        assert np.isfinite(self.loss), "a step that is not finite ends early"
 
 
 def trainer(problem: Problem | ImageProblem) -> fl.train.Trainer:
@@ -139,7 +151,7 @@ def _table(name: str, problem: Problem | ImageProblem, roof: Roof, rounds: int) 
     found = {n: step.seconds(n, rounds) for n in (1, 2)}
     table = Table(
         f"A step of {name}, phase by phase",
-        f"{NOTE} {_products(step, found[1][0], roof)}",
+        f"{IN_ORDER if step.in_order else ALONE} {NOTE} {_products(step, found[1][0], roof)}",
         ["phase", "jobs", "us, 1 thread", "GF/s", "GB/s", "of roof", "us, 2 threads", "of roof",
          "roof"],
     )  # fmt: skip
@@ -153,8 +165,10 @@ def _table(name: str, problem: Problem | ImageProblem, roof: Roof, rounds: int) 
     return table
 
 
+ALONE = "Each phase alone, its memory warm."
+IN_ORDER = "Each phase where it stands in the step, its memory as those before have left it."
 NOTE = (
-    "Each phase alone, its memory warm; `->` joins the kernels that a job calls one after another. "
+    "`->` joins the kernels that a job calls one after another. "
     "Bytes are those of the arrays that it touches. The share is that of the roof named, the lower "
     "one; operations of loops are counted one each, exp like a sum. Of a convolution's products "
     "those with the zeros around an image are counted, though none is made."
