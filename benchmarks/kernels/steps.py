@@ -26,6 +26,7 @@ from .timing import seconds, walking
 # step, which puts its memory in order again.
 TURNS, SECONDS = 32, 2e-3
 MANY = 200
+SMALL = 1e-3  # of a step: what takes less is not shown on its own
 
 PRODUCTS = ("matmul", "convolve", "convolve_back", "correlate")
 COPIES = ("gather", "to_lanes", "from_lanes")
@@ -155,8 +156,16 @@ def _table(name: str, problem: Problem | ImageProblem, roof: Roof, rounds: int) 
         ["phase", "jobs", "us, 1 thread", "GF/s", "GB/s", "of roof", "us, 2 threads", "of roof",
          "roof"],
     )  # fmt: skip
-    for i, launches in enumerate(step.phases):
-        table.add(*_row(launches, found[1][0][i], found[2][0][i], roof))
+    least = SMALL * sum(found[1][0])
+    small = [times for times in zip(found[1][0], found[2][0]) if times[0] < least]
+    for launches, one, two in zip(step.phases, found[1][0], found[2][0]):
+        if one >= least:
+            table.add(*_row(launches, one, two, roof))
+    if small:
+        one, two = (sum(times) * 1e6 for times in zip(*small))
+        table.add(
+            f"{len(small)} that take less than {SMALL:.1%} each", "", one, *[""] * 3, two, "", ""
+        )
     one, two = (sum(found[n][0]) * 1e6 for n in (1, 2))
     table.add("all of them", "", one, "", "", "", two, "", "")
     for which, title in ((1, "the whole walk"), (2, "`trainer.steps`, a step of many")):
