@@ -4,7 +4,18 @@ from typing import Any as _Any
 
 from fallline.core import op as _kinds
 from fallline.core.op import bilinear, implements, linear, primitive, scaled
-from fallline.ops import activation, conv, linalg, link, loss, pool, random, reduce, shape
+from fallline.ops import (
+    activation,
+    conv,
+    linalg,
+    link,
+    loss,
+    pool,
+    random,
+    rearrange,
+    reduce,
+    shape,
+)
 from fallline.ops import elementwise as _elementwise
 from fallline.ops.activation import (
     elu,
@@ -97,6 +108,7 @@ __all__ = [
     "loss",
     "pool",
     "random",
+    "rearrange",
     "reduce",
     "shape",
 ]
