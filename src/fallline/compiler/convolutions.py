@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fallline.compiler import choice
 from fallline.compiler.launch import (
     Block,
     Launch,
@@ -316,7 +317,7 @@ class _Matrices:
     ) -> Launch:
         """Rows are those of a product after its sizes."""
         m, n, k = sizes
-        served = gemm.call(self.dtype, form, m, n, k)
+        served = gemm.call(self.dtype, form, m, n, k, choice.limit(self.dtype))
         rows = [[*served.first, m, n, k, *row] for row in rows]
         flops = 2 * m * n * k * len(rows)
         return Launch(served.text, rows, "matmul", flops, 0, served.calls_blas, joined)

@@ -11,7 +11,7 @@ from fallline.core.spec import shape_of
 from fallline.nn.initialisers import Initialiser, bias_of, initialiser, layer_key
 from fallline.nn.module import Module
 from fallline.ops import philox
-from fallline.ops.conv import Pair, conv2d, conv_transpose2d, paddings
+from fallline.ops.conv import Pair, conv2d, conv_transpose2d, paddings, pair
 
 Array = np.ndarray[Any, Any]
 Padding = str | int | tuple[Any, Any]
@@ -233,17 +233,6 @@ def check_channels(name: str, x: Any, channels: int) -> None:
     raise ValueError(
         f"{name}: x must have shape (n, {channels}, height, width); got {shape}.{hint}"
     )
-
-
-def pair(name: str, what: str, value: Any, least: int) -> Pair:
-    """A number for both directions, or one for each."""
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    whole = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in given)
-    if len(given) != 2 or not whole or min(given) < least:
-        raise ValueError(
-            f"{name}: {what} must be a whole number >= {least}, or a pair of them; got {value!r}."
-        )
-    return int(given[0]), int(given[1])
 
 
 def settled(padding: Any) -> Padding:

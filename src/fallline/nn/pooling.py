@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fallline.core.spec import shape_of
-from fallline.nn.conv import Padding, extras, pair, settled
+from fallline.nn.conv import Padding, extras, settled
 from fallline.nn.module import Module
-from fallline.ops.conv import Pair, paddings
+from fallline.ops.conv import Pair, paddings, pair
 from fallline.ops.pool import avg_pool, global_avg_pool, max_pool
 
 

@@ -206,7 +206,7 @@ def conv_transpose2d(
     n, c, *given = shape_of(x)
     kernel = shape_of(w)[2:]
     geometry = _geometry(name, shape_of(x), shape_of(w), stride, padding, dilation, groups)
-    extra = _pair(name, "output_padding", output_padding, 0)
+    extra = pair(name, "output_padding", output_padding, 0)
     if any(e >= s for e, s in zip(extra, geometry.stride)):
         raise ValueError(
             f"{name}: output_padding must be below the stride {geometry.stride}; got {extra}."
@@ -232,7 +232,7 @@ def _geometry(
     _four(name, x, w)
     if not isinstance(groups, (int, np.integer)) or groups < 1:
         raise ValueError(f"{name}: groups must be a whole number >= 1; got {groups!r}.")
-    s, d = _pair(name, "stride", stride, 1), _pair(name, "dilation", dilation, 1)
+    s, d = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     return Geometry(s, paddings(name, padding, x[2:], w[2:], s, d), d, int(groups))
 
 
@@ -245,7 +245,7 @@ def _four(name: str, x: tuple[int, ...], w: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: w must have four axes, its last two height and width; got {w}.")
 
 
-def _pair(name: str, what: str, value: Any, least: int) -> Pair:
+def pair(name: str, what: str, value: Any, least: int) -> Pair:
     """A number for both directions, or one for each."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     whole = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in pair)
@@ -278,7 +278,7 @@ def paddings(
             f"{name}: padding must be (rows above and below, columns left and right); "
             f"got {padding!r}."
         )
-    down, right = (_pair(name, "padding", side, 0) for side in sides)
+    down, right = (pair(name, "padding", side, 0) for side in sides)
     return down, right
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fallline.core.op import Op, linear, primitive
 from fallline.core.spec import Spec, shape_of
 from fallline.core.trace import operand
-from fallline.ops.conv import Array, Geometry, Pair, _pair, _parts, paddings
+from fallline.ops.conv import Array, Geometry, Pair, _parts, paddings, pair
 
 # Operations --------------------------------------------------------------------------------------
 
@@ -190,8 +190,8 @@ def _pooling(
 ) -> tuple[Pair, Geometry]:
     if len(x) != 4:
         raise ValueError(f"{name}: x must have shape (n, channels, height, width); got {x}.")
-    size = _pair(name, "kernel", kernel, 1)
-    steps = size if stride is None else _pair(name, "stride", stride, 1)
+    size = pair(name, "kernel", kernel, 1)
+    steps = size if stride is None else pair(name, "stride", stride, 1)
     around = paddings(name, padding, x[2:], size, steps, (1, 1))
     geometry = Geometry(steps, around)
     if any(max(p) >= k for p, k in zip(around, size)):
