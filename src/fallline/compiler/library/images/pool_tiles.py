@@ -20,7 +20,6 @@ from fallline.compiler.library.vector import Unit, Variable, loop
 
 _INT = types.int64
 _WINDOW = (None, *[_INT] * 8)  # x, x0, from row to row, rows from, to, columns from, to, kw, y0
-_PIXEL = (None, *[_INT] * 11)
 
 
 def window_max(dtype: str, lanes: int) -> Any:
